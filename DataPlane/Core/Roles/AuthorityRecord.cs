@@ -1,0 +1,37 @@
+using System.Collections.Immutable;
+
+namespace Pollux.DataPlane.Core.Roles;
+
+/// <summary>The arbiter's record of a module as a host holds it durably: who may write, and who holds every acknowledged write.</summary>
+/// <param name="Incarnation">Identity of the record itself: a rebuilt or restored record is a new one (rule S10).</param>
+/// <param name="Epoch">Grows by one with each change of the record (rule S1). 0 means: nothing known yet.</param>
+/// <param name="Primary">The host that may write, or null before the first start.</param>
+/// <param name="InSync">The in-sync set by host name; never empty once known.</param>
+public sealed record AuthorityRecord(Guid Incarnation, long Epoch, string? Primary, ImmutableArray<string> InSync)
+{
+    public static readonly AuthorityRecord None = new(Guid.Empty, 0, null, []);
+
+    public bool Contains(string host) => InSync.Contains(host);
+
+    public bool Equals(AuthorityRecord? other) =>
+        other is not null && Incarnation == other.Incarnation && Epoch == other.Epoch && Primary == other.Primary
+        && InSync.AsSpan().SequenceEqual(other.InSync.AsSpan());
+
+    public override int GetHashCode() => HashCode.Combine(Incarnation, Epoch, Primary, InSync.Length);
+
+    public override string ToString() => $"epoch {Epoch}, primary {Primary ?? "none"}, in sync {{{string.Join(", ", InSync)}}}";
+}
+
+/// <summary>The durable truth of one module on one host. The role machine owns it; the runtime stores it crash-safe
+/// (checksummed, fsync, atomic replace) before it performs the effects that follow a <see cref="RoleEffect.SaveState"/>.</summary>
+/// <param name="Record">The newest record this host has acted on or obeyed.</param>
+/// <param name="DataState">State of this host's copy.</param>
+/// <param name="SyncBase">Names the moment at which both copies were last proven equal and flushed; dirty marks count from it.
+/// A returning host is resynced by marks only if both hosts name the same base, otherwise in full.</param>
+/// <param name="PendingSyncBase">The base that a running resync will establish: the source stores it before the resync, the
+/// target takes it as its base at the end. A match with either of the source's two bases is a match.</param>
+/// <param name="Run">Whether the operator wants the module to run.</param>
+public sealed record LocalState(AuthorityRecord Record, DataState DataState, Guid SyncBase, Guid PendingSyncBase, bool Run)
+{
+    public static readonly LocalState Fresh = new(AuthorityRecord.None, DataState.Unknown, Guid.Empty, Guid.Empty, false);
+}

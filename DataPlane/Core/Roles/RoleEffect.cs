@@ -1,0 +1,70 @@
+namespace Pollux.DataPlane.Core.Roles;
+
+/// <summary>What the runtime has to do, in the order given. Each is started without waiting for its end; ends come back as <see cref="RoleInput"/>s.
+/// Effects that follow a <see cref="SaveState"/> in time but depend on it are emitted only after <see cref="RoleInput.StateSaved"/>.</summary>
+public abstract record RoleEffect
+{
+    private RoleEffect() { }
+
+    public sealed record SaveState(long Version, LocalState State) : RoleEffect;
+
+    public sealed record SendBeacon(Beacon Beacon) : RoleEffect;
+
+    public sealed record AnswerBeacon(BeaconAnswer Answer) : RoleEffect;
+
+    /// <summary>Sends the request; the runtime answers with <see cref="RoleInput.ArbiterAnswered"/> within <paramref name="DeadlineMs"/>.</summary>
+    public sealed record AskArbiter(ArbiterRequest Request, long DeadlineMs) : RoleEffect;
+
+    /// <summary>Start the primary engine and mount the directory. With <paramref name="PeerIsMember"/> acknowledgements wait for the peer
+    /// from the first operation on.</summary>
+    public sealed record Serve(long Epoch, bool PeerIsMember) : RoleEffect;
+
+    /// <summary>Dial the peer's replica side. <paramref name="InSync"/>: it is in the record and both copies are equal (after a handover);
+    /// otherwise a resync runs. The engine redials by itself until <see cref="DetachPeer"/> or <see cref="Release"/>.</summary>
+    public sealed record AttachPeer(long Epoch, bool InSync) : RoleEffect;
+
+    /// <summary>The peer is out of the record (confirmed) or never was in: mark what it may lack, release held acknowledgements.</summary>
+    public sealed record DetachPeer(long Epoch) : RoleEffect;
+
+    /// <summary>Frames carry this epoch from now on (after a granted join).</summary>
+    public sealed record SetEpoch(long Epoch) : RoleEffect;
+
+    public sealed record AllowResync(Guid SyncBase) : RoleEffect;
+
+    public sealed record ConfirmResynced(Guid SyncBase) : RoleEffect;
+
+    /// <summary>Hold all I/O and all completions.</summary>
+    public sealed record Freeze : RoleEffect;
+
+    public sealed record Unfreeze : RoleEffect;
+
+    /// <summary>Hold new operations, finish and flush the accepted ones on both hosts, then report <see cref="RoleInput.Quiesced"/>.</summary>
+    public sealed record Quiesce : RoleEffect;
+
+    /// <summary>Accept a replication session from the primary of this epoch or a newer one.</summary>
+    public sealed record Follow(long Epoch) : RoleEffect;
+
+    /// <summary>Close the replica side, finish applying, then report <see cref="RoleInput.FollowingStopped"/>.</summary>
+    public sealed record StopFollowing : RoleEffect;
+
+    public sealed record StartWorkload(long Epoch) : RoleEffect;
+
+    /// <summary>Graceful first, hard after <paramref name="GraceMs"/> (0: hard at once); ends with <see cref="RoleInput.WorkloadStopped"/>.</summary>
+    public sealed record StopWorkload(long GraceMs) : RoleEffect;
+
+    public sealed record PauseWorkload : RoleEffect;
+
+    public sealed record ResumeWorkload : RoleEffect;
+
+    /// <summary>The right to execute lasts until this time (CLOCK_BOOTTIME ms; long.MaxValue: no lease needed; 0: none). Passed to the guard
+    /// process, which kills the VM if it is not renewed or the data plane dies.</summary>
+    public sealed record ExtendLease(long UntilMs) : RoleEffect;
+
+    /// <summary>Shut engine, mount and replica side; cover the directory; then report <see cref="RoleInput.Released"/>.</summary>
+    public sealed record Release : RoleEffect;
+
+    public sealed record CommandDone(Guid OperationId, bool Succeeded, string Reason) : RoleEffect;
+
+    /// <summary>What operators see changed. <paramref name="Cause"/> says who asked or which event.</summary>
+    public sealed record RoleChanged(Role Role, bool Ready, string Code, string Cause) : RoleEffect;
+}
