@@ -1,0 +1,141 @@
+using System.Collections.Immutable;
+using System.Text.Json.Serialization;
+
+namespace Pollux.HostProtocol;
+
+/// <summary>The dialogue of a host with the gateway: one WebSocket over mutual TLS 1.3, dialled by the host; one JSON text message per value.</summary>
+/// <remarks>
+/// The first message up is <see cref="HostHello"/>, the first down <see cref="Welcome"/> or <see cref="Goodbye"/>. Everything after is
+/// level-triggered: the newest <see cref="DesiredState"/> replaces the older one, the newest <see cref="ObservedState"/> likewise.
+/// Arbitration is request and answer by operation id. A message that does not parse, is over the size limit or comes from
+/// a host other than its certificate says ends the session with <see cref="Goodbye"/>.
+/// </remarks>
+public static class HostProtocolLimits
+{
+    /// <summary>Version of this dialogue. A gateway refuses another major version with <c>protocol.version</c>.</summary>
+    public const int Version = 1;
+
+    /// <summary>Largest message, bytes: 32 modules with history stay under 256 KiB; four times that leaves room.</summary>
+    public const int MessageBytesMax = 1024 * 1024;
+
+    /// <summary>The WebSocket's path at the gateway.</summary>
+    public const string Path = "/hosts/v1/session";
+}
+
+[JsonPolymorphic(TypeDiscriminatorPropertyName = "type")]
+[JsonDerivedType(typeof(HostHello), "hello")]
+[JsonDerivedType(typeof(ObservedState), "observed")]
+[JsonDerivedType(typeof(ArbitrationRequest), "arbitrate")]
+[JsonDerivedType(typeof(Ping), "ping")]
+public abstract record HostMessage;
+
+[JsonPolymorphic(TypeDiscriminatorPropertyName = "type")]
+[JsonDerivedType(typeof(Welcome), "welcome")]
+[JsonDerivedType(typeof(Goodbye), "goodbye")]
+[JsonDerivedType(typeof(DesiredState), "desired")]
+[JsonDerivedType(typeof(ArbitrationAnswer), "arbitrated")]
+[JsonDerivedType(typeof(Pong), "pong")]
+public abstract record GatewayMessage;
+
+/// <param name="Host">Grain key of the host, <c>cluster/host</c>; must equal the certificate's.</param>
+/// <param name="Incarnation">This run of the host's process.</param>
+/// <param name="PeerAddress">Where the peer reaches this host's beacons, <c>address:port</c>.</param>
+/// <param name="ReplicationAddress">Where the peer reaches this host's replication listener, <c>address:port</c>.</param>
+public sealed record HostHello(
+    int ProtocolVersion, string Host, Guid Incarnation, string SoftwareVersion, string PeerAddress, string ReplicationAddress,
+    HostCapacity Capacity) : HostMessage;
+
+/// <param name="Hypervisor">Name and version, for example <c>QEMU 7.2.0 / libvirt 9.0.0</c>, or null if none answers.</param>
+public sealed record HostCapacity(int Processors, long MemoryBytes, string? Hypervisor);
+
+public sealed record Welcome(int ProtocolVersion, string Host, string Cluster) : GatewayMessage;
+
+/// <summary>The gateway ends the session; the host shows the reason and retries with back-off.</summary>
+public sealed record Goodbye(string Code, string Reason) : GatewayMessage;
+
+/// <summary>Keeps the session's liveness visible to both; sent by the host every 5 s, answered at once.</summary>
+public sealed record Ping(long Sequence) : HostMessage;
+
+public sealed record Pong(long Sequence) : GatewayMessage;
+
+/// <summary>All that this host shall do. Modules that are absent are to be released and forgotten.</summary>
+/// <param name="Version">Grows with each change; echoed in <see cref="ObservedState.DesiredVersion"/>.</param>
+/// <param name="Peer">The other host of the cluster, or null while it has none.</param>
+public sealed record DesiredState(long Version, PeerHost? Peer, ImmutableArray<DesiredModule> Modules) : GatewayMessage;
+
+/// <param name="Host">Grain key of the peer, <c>cluster/host</c>.</param>
+/// <param name="PeerAddress">As it said in its hello; null until it has connected once. Hosts keep the last known one durably.</param>
+public sealed record PeerHost(string Host, string? PeerAddress, string? ReplicationAddress);
+
+public enum ModulePhase
+{
+    /// <summary>Check that the module can live here (directory, room, definition) and report <see cref="ObservedModule.Preparation"/>; change nothing lasting.</summary>
+    Preparing,
+
+    /// <summary>Accepted on both hosts.</summary>
+    Active,
+}
+
+/// <param name="Module">Key <c>cluster/module</c>.</param>
+/// <param name="Directory">Absolute path, the same on both hosts.</param>
+/// <param name="Vm">Null for a module without a VM: the directory is replicated and served, nothing is started.</param>
+/// <param name="InitialHost">The host whose directory holds the data when the module is created.</param>
+/// <param name="Record">The arbiter's record as of now, so that a host that has none can begin.</param>
+/// <param name="Command">A one-shot command that is not yet done, or null.</param>
+public sealed record DesiredModule(
+    string Module, ModulePhase Phase, string Directory, VmSpec? Vm, string InitialHost, long DetectionMs, bool Run,
+    RecordMessage Record, ModuleCommand? Command);
+
+/// <param name="Domain">libvirt's domain name.</param>
+/// <param name="DefinitionFile">File name of the domain XML inside the module's directory: it is replicated with the data.</param>
+public sealed record VmSpec(string Domain, string DefinitionFile);
+
+/// <param name="Kind"><c>swap</c>.</param>
+public sealed record ModuleCommand(Guid OperationId, string Kind);
+
+public sealed record RecordMessage(Guid Incarnation, long Epoch, string? Primary, ImmutableArray<string> InSync);
+
+/// <summary>Everything operators can see of this host.</summary>
+public sealed record ObservedState(long DesiredVersion, bool PeerReachable, ImmutableArray<ObservedModule> Modules) : HostMessage;
+
+/// <param name="Role">STOP, WAIT, ALONE, PRIM or SECOND.</param>
+/// <param name="Code">Stable code of why it is so, for example <c>wait.arbiter</c>.</param>
+/// <param name="Cause">One sentence for people.</param>
+/// <param name="SinceUnixMs">When this role, readiness and code began.</param>
+/// <param name="VmState"><c>running</c>, <c>paused</c>, <c>stopped</c>, <c>unknown</c>, or null without a VM.</param>
+/// <param name="Preparation">The verdict on <see cref="ModulePhase.Preparing"/>, or null if there is none yet.</param>
+/// <param name="Problems">What is wrong now, most important first; empty if all is well.</param>
+/// <param name="Events">The newest entries of the module's history on this host, at most <see cref="EventsMax"/>, oldest first.</param>
+/// <param name="CommandResults">Ends of recent commands, at most 8.</param>
+public sealed record ObservedModule(
+    string Module, string Role, bool Ready, string DataState, RecordMessage Record, string Code, string Cause, long SinceUnixMs,
+    string? VmState, ObservedReplication Replication, PreparationVerdict? Preparation,
+    ImmutableArray<ObservedProblem> Problems, ImmutableArray<ModuleEvent> Events, ImmutableArray<CommandResult> CommandResults)
+{
+    public const int EventsMax = 64;
+}
+
+public sealed record ObservedReplication(
+    bool SessionUp, bool Resyncing, bool FullResync, long DirtyBytes, long ResyncTotalBytes, long ResyncDoneBytes,
+    double ResyncBytesPerSecond, int HeldOperations, string? WaitingFor);
+
+public sealed record PreparationVerdict(bool Accepted, ObservedProblem? Problem);
+
+/// <param name="Code">Stable, for example <c>module.directory-missing</c>.</param>
+public sealed record ObservedProblem(string Code, string Title, string Impact, string Cause, string Action);
+
+/// <param name="Kind">Stable dotted name, for example <c>takeover.asked</c>, <c>vm.started</c>, <c>guest.first-write</c>, <c>resync.ended</c>.</param>
+/// <param name="TraceId">W3C trace id when the event belongs to a trace, else null.</param>
+public sealed record ModuleEvent(long UnixMs, string Kind, string Text, string? TraceId);
+
+public sealed record CommandResult(Guid OperationId, bool Succeeded, string Reason);
+
+/// <summary>A request to the arbiter. Repeated by the host with the same id until an answer comes.</summary>
+/// <param name="Change"><c>look</c>, <c>takeover</c>, <c>exclude</c>, <c>join</c> or <c>handover</c>.</param>
+/// <param name="By">The asking host, <c>cluster/host</c>; must equal the session's.</param>
+public sealed record ArbitrationRequest(
+    Guid OperationId, string Module, Guid RecordIncarnation, long ExpectedEpoch, string Change, string By, string Peer,
+    string? TraceParent) : HostMessage;
+
+/// <param name="Outcome"><c>granted</c>, <c>refused</c>, or <c>unknown</c> when the control plane itself could not learn it.</param>
+public sealed record ArbitrationAnswer(Guid OperationId, string Module, string Outcome, RecordMessage? Record, string Reason) : GatewayMessage;
