@@ -1,0 +1,118 @@
+using System.Net;
+using System.Text;
+
+namespace Pollux.Lab.Machines;
+
+/// <summary>
+/// The cables of a lab: one network namespace with a bridge is the switch; every host has a port in it, the machine itself
+/// has one too (its end is the lab's .1), so that API and consoles are reachable from a shell of the machine.
+/// Addresses are 10.77.n.0/24 with a free n; names carry the lab's id, so several labs live side by side.
+/// Cuts are rules of nftables' bridge family in the switch, so that whole frames vanish in one direction or both, silently.
+/// </summary>
+public sealed class LabNetwork
+{
+    private const int SubnetMax = 255;
+
+    private readonly HashSet<(string From, string To)> _cuts = [];
+    private readonly Dictionary<string, int> _ports = [];
+
+    private LabNetwork(string id, int subnet)
+    {
+        Id = id;
+        Subnet = subnet;
+    }
+
+    public string Id { get; }
+
+    public int Subnet { get; }
+
+    public string SwitchNamespace => NamespaceOf("switch");
+
+    /// <summary>The machine's own interface into the lab; interface names have at most 15 characters.</summary>
+    public string MachineInterface => "plx-" + Id;
+
+    public string NamespaceOf(string host) => $"plx-{Id}-{host}";
+
+    public IPAddress AddressOf(string host) => AddressOf(_ports[host]);
+
+    public IPAddress AddressOf(int number) => new([10, 77, (byte)Subnet, (byte)number]);
+
+    /// <summary>Lays the switch and the machine's own cable. The caller holds the lab folder's lock.</summary>
+    /// <param name="id">At most 8 letters and digits: it becomes part of interface names.</param>
+    public static async Task<LabNetwork> CreateAsync(string id)
+    {
+        var network = new LabNetwork(id, await FreeSubnetAsync());
+        var sw = network.SwitchNamespace;
+        await Shell.CheckAsync("ip", "netns", "add", sw);
+        await Shell.CheckAsync("ip", "-n", sw, "link", "set", "lo", "up");
+        await Shell.CheckAsync("ip", "-n", sw, "link", "add", "br0", "type", "bridge");
+        await Shell.CheckAsync("ip", "-n", sw, "link", "set", "br0", "up");
+        await Shell.CheckAsync("ip", "link", "add", network.MachineInterface, "type", "veth", "peer", "name", "machine", "netns", sw);
+        await Shell.CheckAsync("ip", "-n", sw, "link", "set", "machine", "master", "br0", "up");
+        await Shell.CheckAsync("ip", "link", "set", network.MachineInterface, "up");
+        await Shell.CheckAsync("ip", "addr", "add", $"{network.AddressOf(1)}/24", "dev", network.MachineInterface);
+        return network;
+    }
+
+    /// <summary>Plugs a host's namespace into the switch; its interface is called eth0.</summary>
+    public async Task PlugAsync(string host, int number)
+    {
+        _ports[host] = number;
+        var space = NamespaceOf(host);
+        await Shell.CheckAsync("ip", "link", "add", "eth0", "netns", space, "type", "veth", "peer", "name", PortOf(host), "netns", SwitchNamespace);
+        await Shell.CheckAsync("ip", "-n", SwitchNamespace, "link", "set", PortOf(host), "master", "br0", "up");
+        await Shell.CheckAsync("ip", "-n", space, "link", "set", "eth0", "up");
+        await Shell.CheckAsync("ip", "-n", space, "addr", "add", $"{AddressOf(host)}/24", "dev", "eth0");
+        // A kernel whose default is BBR is slow on veth; a namespace may not change the default, a route may.
+        await Shell.RunAsync(["ip", "-n", space, "route", "change", $"10.77.{Subnet}.0/24", "dev", "eth0", "proto", "kernel",
+            "scope", "link", "src", AddressOf(host).ToString(), "congctl", "cubic"]);
+    }
+
+    /// <summary>Pulls the cable for good: the port is gone (it comes back with <see cref="PlugAsync"/>).</summary>
+    public async Task UnplugAsync(string host) =>
+        await Shell.RunAsync(["ip", "-n", SwitchNamespace, "link", "del", PortOf(host)]);
+
+    public Task CutCableAsync(string host) => Shell.CheckAsync("ip", "-n", SwitchNamespace, "link", "set", PortOf(host), "down");
+
+    public Task HealCableAsync(string host) => Shell.CheckAsync("ip", "-n", SwitchNamespace, "link", "set", PortOf(host), "up");
+
+    /// <summary>Frames between two hosts vanish in both directions; everything else passes.</summary>
+    public Task CutBetweenAsync(string one, string other) => ChangeCutsAsync(cuts =>
+    {
+        cuts.Add((one, other));
+        cuts.Add((other, one));
+    });
+
+    /// <summary>Frames from one host to another vanish; the way back passes.</summary>
+    public Task CutOneWayAsync(string from, string to) => ChangeCutsAsync(cuts => cuts.Add((from, to)));
+
+    public Task HealBetweenAsync(string one, string other) => ChangeCutsAsync(cuts =>
+    {
+        cuts.Remove((one, other));
+        cuts.Remove((other, one));
+    });
+
+    public Task HealAllAsync() => ChangeCutsAsync(cuts => cuts.Clear());
+
+    private async Task ChangeCutsAsync(Action<HashSet<(string From, string To)>> change)
+    {
+        change(_cuts);
+        var rules = new StringBuilder("table bridge cuts\ndelete table bridge cuts\ntable bridge cuts {\n chain forward {\n");
+        rules.Append("  type filter hook forward priority 0;\n");
+        foreach (var (from, to) in _cuts)
+            rules.Append($"  iifname \"{PortOf(from)}\" oifname \"{PortOf(to)}\" drop\n");
+        rules.Append(" }\n}\n");
+        (await Shell.RunAsync(["ip", "netns", "exec", SwitchNamespace, "nft", "-f", "-"], input: rules.ToString())).OrThrow();
+    }
+
+    private static string PortOf(string host) => "p-" + host;
+
+    private static async Task<int> FreeSubnetAsync()
+    {
+        var routes = (await Shell.CheckAsync("ip", "-4", "-o", "addr", "show")).Output;
+        for (var subnet = 0; subnet <= SubnetMax; subnet++)
+            if (!routes.Contains($" 10.77.{subnet}.", StringComparison.Ordinal))
+                return subnet;
+        throw new LabException("No free network among 10.77.0.0/24 … 10.77.255.0/24: remove abandoned labs with 'pollux-lab clean'.");
+    }
+}

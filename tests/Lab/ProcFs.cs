@@ -1,0 +1,47 @@
+namespace Pollux.Lab;
+
+/// <summary>Reads of /proc, proc(5). Every one of them may find that the process is gone: then the answer is empty.</summary>
+public static class ProcFs
+{
+    public static IReadOnlyList<int> ChildrenOf(int processId) =>
+        [.. Read($"/proc/{processId}/task/{processId}/children").Split(' ', StringSplitOptions.RemoveEmptyEntries).Select(int.Parse)];
+
+    public static string CommandName(int processId) => Read($"/proc/{processId}/comm").TrimEnd('\n');
+
+    public static string CommandLine(int processId) => Read($"/proc/{processId}/cmdline").Replace('\0', ' ');
+
+    /// <summary>The state letter (R, S, D, T, Z …); null when the process is gone.</summary>
+    public static char? State(int processId)
+    {
+        var stat = Read($"/proc/{processId}/stat");
+        var end = stat.LastIndexOf(')');
+        return end < 0 ? null : stat[end + 2];
+    }
+
+    public static bool IsAlive(int processId) => State(processId) is not (null or 'Z' or 'X');
+
+    /// <summary>Resident memory in bytes (VmRSS).</summary>
+    public static long ResidentBytes(int processId)
+    {
+        foreach (var line in Read($"/proc/{processId}/status").Split('\n'))
+            if (line.StartsWith("VmRSS:", StringComparison.Ordinal))
+                return long.Parse(line[6..].Replace("kB", "", StringComparison.Ordinal).Trim()) * 1024;
+        return 0;
+    }
+
+    private static string Read(string path)
+    {
+        try
+        {
+            return File.ReadAllText(path);
+        }
+        catch (IOException)
+        {
+            return "";
+        }
+        catch (UnauthorizedAccessException)
+        {
+            return "";
+        }
+    }
+}

@@ -1,0 +1,26 @@
+using System.Runtime.InteropServices;
+
+namespace Pollux.Lab;
+
+/// <summary>kill(2): the lab's faults are signals to single, known processes.</summary>
+public static partial class Signals
+{
+    public const int Interrupt = 2;
+    public const int Kill = 9;
+    public const int Terminate = 15;
+    public const int Continue = 18;
+    public const int Stop = 19;
+
+    /// <summary>Sends a signal; a process that is gone already counts as done.</summary>
+    public static void Send(int processId, int signal)
+    {
+        const int NoSuchProcess = 3;
+        if (processId <= 1)
+            throw new ArgumentOutOfRangeException(nameof(processId), processId, "Not the id of a process of the lab.");
+        if (SysKill(processId, signal) != 0 && Marshal.GetLastPInvokeError() is var error and not NoSuchProcess)
+            throw new LabException($"kill({processId}, {signal}) failed with errno {error}.");
+    }
+
+    [LibraryImport("libc", EntryPoint = "kill", SetLastError = true)]
+    private static partial int SysKill(int processId, int signal);
+}
