@@ -1,0 +1,175 @@
+using System.Runtime.InteropServices;
+
+namespace Pollux.DataPlane.Native;
+
+/// <summary>The file calls of libc as they are: names are zero-terminated bytes, descriptors are ints, a negative result means that
+/// <see cref="LastErrno"/> holds the reason. Callers own the descriptors. Constants are those of asm-generic; the four O_ flags that
+/// differ on other architectures are chosen by <see cref="OpenFlags"/>.</summary>
+public static unsafe partial class Libc
+{
+    private const string Library = "libc";
+
+    public const int AtCurrentDirectory = -100;
+    public const int AtSymlinkNoFollow = 0x100;
+    public const int AtRemoveDirectory = 0x200;
+    public const int AtSymlinkFollow = 0x400;
+    public const int AtEmptyPath = 0x1000;
+
+    public const uint RenameNoReplace = 1;
+    public const uint RenameExchange = 2;
+
+    public const int SeekSet = 0;
+    public const int SeekEnd = 2;
+    public const int SeekData = 3;
+    public const int SeekHole = 4;
+
+    public const int XattrCreate = 1;
+    public const int XattrReplace = 2;
+
+    public const int FallocateKeepSize = 1;
+    public const int FallocatePunchHole = 2;
+    public const int FallocateZeroRange = 0x10;
+
+    public const uint SyncFileRangeWaitBefore = 1;
+    public const uint SyncFileRangeWrite = 2;
+    public const uint SyncFileRangeWaitAfter = 4;
+
+    public const int ClockBootTime = 7;
+
+    /// <summary>The errno of this thread's last failed call.</summary>
+    public static int LastErrno => Marshal.GetLastPInvokeError();
+
+    [LibraryImport(Library, EntryPoint = "openat", SetLastError = true)]
+    private static partial int OpenAtVariadic(int directory, byte* name, int flags, uint mode);
+
+    /// <summary>openat(2), repeated when a signal interrupts it.</summary>
+    public static int OpenAt(int directory, byte* name, int flags, uint mode = 0)
+    {
+        int fd;
+        do
+            fd = OpenAtVariadic(directory, name, flags, mode);
+        while (fd < 0 && LastErrno == Errno.EINTR);
+        return fd;
+    }
+
+    [LibraryImport(Library, EntryPoint = "close", SetLastError = true)]
+    public static partial int Close(int fd);
+
+    [LibraryImport(Library, EntryPoint = "statx", SetLastError = true)]
+    public static partial int StatxAt(int directory, byte* name, int flags, uint mask, Statx* result);
+
+    [LibraryImport(Library, EntryPoint = "fstatfs", SetLastError = true)]
+    public static partial int FStatFs(int fd, StatFs* result);
+
+    [LibraryImport(Library, EntryPoint = "pread64", SetLastError = true)]
+    public static partial nint PRead(int fd, byte* buffer, nuint count, long offsetBytes);
+
+    [LibraryImport(Library, EntryPoint = "pwrite64", SetLastError = true)]
+    public static partial nint PWrite(int fd, byte* buffer, nuint count, long offsetBytes);
+
+    [LibraryImport(Library, EntryPoint = "fdatasync", SetLastError = true)]
+    public static partial int FDataSync(int fd);
+
+    [LibraryImport(Library, EntryPoint = "fsync", SetLastError = true)]
+    public static partial int FSync(int fd);
+
+    [LibraryImport(Library, EntryPoint = "syncfs", SetLastError = true)]
+    public static partial int SyncFs(int fd);
+
+    [LibraryImport(Library, EntryPoint = "sync_file_range", SetLastError = true)]
+    public static partial int SyncFileRange(int fd, long offsetBytes, long lengthBytes, uint flags);
+
+    [LibraryImport(Library, EntryPoint = "ftruncate64", SetLastError = true)]
+    public static partial int FTruncate(int fd, long sizeBytes);
+
+    [LibraryImport(Library, EntryPoint = "fallocate64", SetLastError = true)]
+    public static partial int FAllocate(int fd, int mode, long offsetBytes, long lengthBytes);
+
+    [LibraryImport(Library, EntryPoint = "lseek64", SetLastError = true)]
+    public static partial long LSeek(int fd, long offsetBytes, int whence);
+
+    [LibraryImport(Library, EntryPoint = "linkat", SetLastError = true)]
+    public static partial int LinkAt(int oldDirectory, byte* oldName, int newDirectory, byte* newName, int flags);
+
+    [LibraryImport(Library, EntryPoint = "renameat2", SetLastError = true)]
+    public static partial int RenameAt2(int oldDirectory, byte* oldName, int newDirectory, byte* newName, uint flags);
+
+    [LibraryImport(Library, EntryPoint = "unlinkat", SetLastError = true)]
+    public static partial int UnlinkAt(int directory, byte* name, int flags);
+
+    [LibraryImport(Library, EntryPoint = "mkdirat", SetLastError = true)]
+    public static partial int MkDirAt(int directory, byte* name, uint mode);
+
+    /// <summary>mknodat(2); the device number is glibc's dev_t (see <see cref="MakeDevice"/>).</summary>
+    [LibraryImport(Library, EntryPoint = "mknodat", SetLastError = true)]
+    public static partial int MkNodAt(int directory, byte* name, uint mode, ulong device);
+
+    [LibraryImport(Library, EntryPoint = "symlinkat", SetLastError = true)]
+    public static partial int SymlinkAt(byte* target, int directory, byte* name);
+
+    [LibraryImport(Library, EntryPoint = "readlinkat", SetLastError = true)]
+    public static partial nint ReadLinkAt(int directory, byte* name, byte* buffer, nuint size);
+
+    [LibraryImport(Library, EntryPoint = "fchmod", SetLastError = true)]
+    public static partial int FChMod(int fd, uint mode);
+
+    [LibraryImport(Library, EntryPoint = "fchmodat", SetLastError = true)]
+    public static partial int FChModAt(int directory, byte* name, uint mode, int flags);
+
+    [LibraryImport(Library, EntryPoint = "fchownat", SetLastError = true)]
+    public static partial int FChOwnAt(int directory, byte* name, uint uid, uint gid, int flags);
+
+    [LibraryImport(Library, EntryPoint = "utimensat", SetLastError = true)]
+    public static partial int UTimeNsAt(int directory, byte* name, Timespec* accessAndModify, int flags);
+
+    [LibraryImport(Library, EntryPoint = "fgetxattr", SetLastError = true)]
+    public static partial nint FGetXattr(int fd, byte* name, byte* value, nuint size);
+
+    [LibraryImport(Library, EntryPoint = "fsetxattr", SetLastError = true)]
+    public static partial int FSetXattr(int fd, byte* name, byte* value, nuint size, int flags);
+
+    [LibraryImport(Library, EntryPoint = "flistxattr", SetLastError = true)]
+    public static partial nint FListXattr(int fd, byte* list, nuint size);
+
+    [LibraryImport(Library, EntryPoint = "fremovexattr", SetLastError = true)]
+    public static partial int FRemoveXattr(int fd, byte* name);
+
+    /// <summary>getxattr(2): follows a last symbolic link, which is how an O_PATH descriptor is reached (/proc/self/fd/N).</summary>
+    [LibraryImport(Library, EntryPoint = "getxattr", SetLastError = true)]
+    public static partial nint GetXattr(byte* path, byte* name, byte* value, nuint size);
+
+    [LibraryImport(Library, EntryPoint = "lgetxattr", SetLastError = true)]
+    public static partial nint LGetXattr(byte* path, byte* name, byte* value, nuint size);
+
+    [LibraryImport(Library, EntryPoint = "setxattr", SetLastError = true)]
+    public static partial int SetXattr(byte* path, byte* name, byte* value, nuint size, int flags);
+
+    [LibraryImport(Library, EntryPoint = "listxattr", SetLastError = true)]
+    public static partial nint ListXattr(byte* path, byte* list, nuint size);
+
+    [LibraryImport(Library, EntryPoint = "removexattr", SetLastError = true)]
+    public static partial int RemoveXattr(byte* path, byte* name);
+
+    /// <summary>getdents64(2): fills the buffer with struct linux_dirent64 {u64 ino; s64 off; u16 reclen; u8 type; char name[]}.</summary>
+    [LibraryImport(Library, EntryPoint = "getdents64", SetLastError = true)]
+    public static partial nint GetDents64(int fd, byte* buffer, nuint size);
+
+    [LibraryImport(Library, EntryPoint = "clock_gettime", SetLastError = true)]
+    private static partial int ClockGetTime(int clock, Timespec* result);
+
+    /// <summary>CLOCK_BOOTTIME: nanoseconds since boot, suspended time included; never steps.</summary>
+    public static long BootTimeNs()
+    {
+        Timespec now;
+        if (ClockGetTime(ClockBootTime, &now) != 0)
+            throw new IOException($"clock_gettime(CLOCK_BOOTTIME): {Errno.Describe(LastErrno)}");
+        return now.Seconds * 1_000_000_000 + now.Nanoseconds;
+    }
+
+    /// <summary>glibc's dev_t from the kernel's 32-bit encoding (sys/sysmacros.h; include/linux/kdev_t.h).</summary>
+    public static ulong MakeDevice(uint encoded)
+    {
+        ulong major = (encoded & 0xfff00) >> 8, minor = (encoded & 0xff) | (encoded >> 12 & 0xfff00);
+        return (minor & 0xff) | (major & 0xfff) << 8 | (minor & ~0xfful) << 12 | (major & ~0xffful) << 32;
+    }
+}
