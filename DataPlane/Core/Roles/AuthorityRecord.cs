@@ -33,5 +33,9 @@ public sealed record AuthorityRecord(Guid Incarnation, long Epoch, string? Prima
 /// <param name="Run">Whether the operator wants the module to run.</param>
 public sealed record LocalState(AuthorityRecord Record, DataState DataState, Guid SyncBase, Guid PendingSyncBase, bool Run)
 {
+    /// <summary>The host lost power since its copy was last primary or in sync: unflushed writes may be missing (rule S2). Stored, because a
+    /// process that restarts again before it is in sync must still know.</summary>
+    public bool LostPower { get; init; }
+
     public static readonly LocalState Fresh = new(AuthorityRecord.None, DataState.Unknown, Guid.Empty, Guid.Empty, false);
 }

@@ -36,9 +36,11 @@ public abstract record RoleEffect
     /// <summary>Hold all I/O and all completions.</summary>
     public sealed record Freeze : RoleEffect;
 
+    /// <summary>Ends <see cref="Freeze"/> and <see cref="Quiesce"/>.</summary>
     public sealed record Unfreeze : RoleEffect;
 
-    /// <summary>Hold new operations, finish and flush the accepted ones on both hosts, then report <see cref="RoleInput.Quiesced"/>.</summary>
+    /// <summary>Hold new operations, finish and flush the accepted ones on both hosts, then report <see cref="RoleInput.Quiesced"/>.
+    /// Ended by <see cref="Unfreeze"/> (the swap was given up) or <see cref="Release"/>.</summary>
     public sealed record Quiesce : RoleEffect;
 
     /// <summary>Accept a replication session from the primary of this epoch or a newer one.</summary>
@@ -47,11 +49,14 @@ public abstract record RoleEffect
     /// <summary>Close the replica side, finish applying, then report <see cref="RoleInput.FollowingStopped"/>.</summary>
     public sealed record StopFollowing : RoleEffect;
 
+    /// <summary>A workload that runs already counts as started.</summary>
     public sealed record StartWorkload(long Epoch) : RoleEffect;
 
     /// <summary>Graceful first, hard after <paramref name="GraceMs"/> (0: hard at once); ends with <see cref="RoleInput.WorkloadStopped"/>.</summary>
     public sealed record StopWorkload(long GraceMs) : RoleEffect;
 
+    /// <summary>Stop executing at once and keep the memory. The guard spares a workload that is certainly paused and kills one that is
+    /// not when the lease is over by half the margin.</summary>
     public sealed record PauseWorkload : RoleEffect;
 
     public sealed record ResumeWorkload : RoleEffect;

@@ -59,7 +59,8 @@ public abstract record RoleInput
 
     /// <summary>It is certain that the VM does not run on this host.</summary>
     /// <param name="Commanded">True if it ended because of a <see cref="RoleEffect.StopWorkload"/>.</param>
-    public sealed record WorkloadStopped(bool Commanded, string Reason) : RoleInput;
+    /// <param name="Clean">The guest shut itself down; false for a crash or a kill.</param>
+    public sealed record WorkloadStopped(bool Commanded, string Reason, bool Clean = false) : RoleInput;
 
     /// <summary>A start or stop was tried and failed; whether the VM runs is unknown.</summary>
     public sealed record WorkloadFailed(string Reason) : RoleInput;
