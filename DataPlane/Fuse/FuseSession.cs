@@ -1,0 +1,231 @@
+using System.Globalization;
+using System.Runtime.InteropServices;
+using Microsoft.Win32.SafeHandles;
+
+namespace Pollux.DataPlane.Fuse;
+
+/// <summary>A mounted file system: speaks the kernel's FUSE protocol on /dev/fuse and hands requests to an <see cref="IFuseHandler"/>.
+/// Needs root (mount(2)); knows nothing of replication.</summary>
+/// <remarks>
+/// Life: <see cref="Start"/> mounts, answers INIT and starts the workers. The session ends by <see cref="Stop"/>, by somebody's umount(8)
+/// (<see cref="Ended"/> completes), or by a fault: an exception that leaves the handler, or a reply that the kernel refuses. A fault aborts
+/// the connection first and is told afterwards; the dead mount then goes on hiding the directory until <see cref="Stop"/>.
+/// Locks (flock, fcntl) are not forwarded: they are kept by this host's kernel. The write-back cache is off, so a write has reached the
+/// handler when write(2) returns; only shared writable mappings are written later, by the kernel, at the latest by msync, fsync or close.
+/// </remarks>
+public sealed class FuseSession : IDisposable
+{
+    /// <summary>The oldest protocol that is spoken here, 7.31 (Linux 5.4): max_pages (7.28) and the full INIT reply (7.23) are needed.</summary>
+    public const uint MinorMin = 31;
+
+    /// <summary>The newest protocol whose structures are known here.</summary>
+    public const uint MinorMax = 45;
+
+    private const FuseInitFlags Wanted =
+        FuseInitFlags.AsyncRead | FuseInitFlags.BigWrites | FuseInitFlags.AutoInvalidateData | FuseInitFlags.DoReadDirectoryPlus
+        | FuseInitFlags.ReadDirectoryPlusAuto | FuseInitFlags.AsyncDirectIo | FuseInitFlags.ParallelDirectoryOperations
+        | FuseInitFlags.AbortError | FuseInitFlags.MaxPages | FuseInitFlags.InitExtended | FuseInitFlags.DirectIoAllowMmap;
+
+    private readonly FuseMount _mount;
+    private readonly IFuseHandler _handler;
+    private readonly SafeFileHandle[] _devices;
+    private readonly FuseWorker[] _workers;
+    private readonly TaskCompletionSource _ended = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    private Exception? _faultCause;
+    private int _running;
+
+    private FuseSession(FuseMount mount, SafeFileHandle master, IFuseHandler handler, FuseSessionOptions options)
+    {
+        _mount = mount;
+        _handler = handler;
+        _devices = new SafeFileHandle[options.Workers];
+        _devices[0] = master;
+        Replier = new FuseReplier(_devices, Fault);
+        _workers = new FuseWorker[options.Workers];
+    }
+
+    /// <summary>Raised once, on a pool thread, after the connection was aborted because of the exception.</summary>
+    public event Action<Exception>? Faulted;
+
+    public FuseReplier Replier { get; }
+
+    public FuseNegotiation Negotiated { get; private set; }
+
+    public string Path => _mount.Path;
+
+    /// <summary>Completes when no worker runs any more.</summary>
+    public Task Ended => _ended.Task;
+
+    /// <summary>The fault that ended the session, if one did.</summary>
+    public Exception? FaultCause => Volatile.Read(ref _faultCause);
+
+    /// <summary>Requests read so far.</summary>
+    public long Requests => _workers.Sum(worker => worker.Requests);
+
+    /// <summary>Mounts over the directory and starts to serve.</summary>
+    /// <exception cref="FuseException">Not root, no FUSE, a kernel older than protocol 7.31, or no INIT in time.</exception>
+    public static FuseSession Start(CoveredDirectory directory, IFuseHandler handler, FuseSessionOptions options)
+    {
+        ArgumentOutOfRangeException.ThrowIfLessThan(options.Workers, 1);
+        if (options.Source.AsSpan().ContainsAny(", \t\n\\"))
+            throw new ArgumentException($"Not a mount source: '{options.Source}'.", nameof(options));
+        var device = OpenDevice();
+        try
+        {
+            var mount = FuseMount.Create(directory, device, options.Source, FuseBuffer.PayloadBytesMax);
+            try
+            {
+                var session = new FuseSession(mount, device, handler, options);
+                session.Begin(options);
+                return session;
+            }
+            catch
+            {
+                mount.Unmount(TimeSpan.Zero);
+                throw;
+            }
+        }
+        catch
+        {
+            device.Dispose();
+            throw;
+        }
+    }
+
+    /// <summary>Ends the connection at once, leaving the dead mount in place: users get errors, and still nobody sees what is below.</summary>
+    public void Abort() => _mount.Abort();
+
+    /// <summary>Unmounts and waits for the workers. Requests that the handler still holds must be answered by it, or the connection is
+    /// aborted when <paramref name="timeout"/> has passed.</summary>
+    /// <exception cref="FuseException">A worker did not come back from the handler within the timeout.</exception>
+    public UnmountOutcome Stop(TimeSpan timeout)
+    {
+        var outcome = _mount.Unmount(timeout);
+        foreach (var worker in _workers)
+        {
+            if (!worker.Join(timeout))
+                throw new FuseException($"A FUSE worker of {Path} did not return from its handler within {timeout}.");
+        }
+
+        foreach (var device in _devices)
+            device.Dispose();
+        return outcome;
+    }
+
+    /// <summary><see cref="Stop"/> with 5 seconds.</summary>
+    public void Dispose() => Stop(TimeSpan.FromSeconds(5));
+
+    private static SafeFileHandle OpenDevice()
+    {
+        // Close on exec: a child that inherited the descriptor would keep the connection alive after the death of this process, and
+        // applications would hang instead of getting ENOTCONN.
+        var descriptor = FuseNative.Open("/dev/fuse", LinuxOpenFlags.ReadWrite | LinuxOpenFlags.CloseOnExec, 0);
+        if (descriptor < 0)
+            throw new FuseException("Cannot open /dev/fuse", Marshal.GetLastPInvokeError());
+        return new SafeFileHandle(descriptor, ownsHandle: true);
+    }
+
+    private void Begin(FuseSessionOptions options)
+    {
+        Negotiated = Negotiate(options);
+        for (var i = 1; i < _devices.Length; i++)
+            _devices[i] = Clone(_devices[0]);
+        _handler.Started(Negotiated, Replier);
+        _running = _workers.Length;
+        for (var i = 0; i < _workers.Length; i++)
+        {
+            var name = string.Create(CultureInfo.InvariantCulture, $"fuse-{options.Source}-{i}");
+            _workers[i] = new FuseWorker(name, _devices[i], i, _handler, Replier, Fault, WorkerEnded);
+        }
+
+        foreach (var worker in _workers)
+            worker.Start();
+    }
+
+    /// <summary>A descriptor with a queue of its own on the same connection, so that workers do not share a lock in the kernel; the
+    /// connection's first descriptor where the kernel refuses to clone.</summary>
+    private static unsafe SafeFileHandle Clone(SafeFileHandle master)
+    {
+        var clone = OpenDevice();
+        var number = (uint)master.DangerousGetHandle();
+        if (FuseNative.Ioctl(clone, FuseNative.DeviceClone, &number) == 0)
+            return clone;
+        clone.Dispose();
+        return master;
+    }
+
+    private unsafe FuseNegotiation Negotiate(FuseSessionOptions options)
+    {
+        using var buffer = new FuseBuffer();
+        var poll = new FuseNative.PollDescriptor { Descriptor = (int)_devices[0].DangerousGetHandle(), Events = FuseNative.PollIn };
+        if (FuseNative.Poll(&poll, 1, (int)options.InitTimeout.TotalMilliseconds) != 1)
+            throw new FuseException($"The kernel sent no INIT for {Path} within {options.InitTimeout}.");
+        var count = FuseNative.Read(_devices[0], buffer.Message, (nuint)buffer.MessageBytesMax);
+        if (count < sizeof(FuseInHeader) + 16)
+            throw new FuseException("Cannot read INIT", count < 0 ? Marshal.GetLastPInvokeError() : 0);
+        var header = *(FuseInHeader*)buffer.Message;
+        FuseInitIn init = default;
+        // SAFETY: copies what the kernel sent and the structure holds; older kernels send 16 bytes.
+        Buffer.MemoryCopy(buffer.Message + sizeof(FuseInHeader), &init, sizeof(FuseInitIn),
+            Math.Min(sizeof(FuseInitIn), count - sizeof(FuseInHeader)));
+        if (header.Opcode != FuseOpcode.Init || init.Major != 7 || init.Minor < MinorMin)
+        {
+            throw new FuseException(
+                $"This kernel speaks FUSE {init.Major}.{init.Minor}; 7.{MinorMin} (Linux 5.4) or newer of version 7 is needed.");
+        }
+
+        var reply = Answer(init, options);
+        var token = new FuseReplyToken(header.Unique, 0);
+        if (!Replier.Reply(token, reply))
+            throw new FuseException($"The mount on {Path} ended before INIT was answered.");
+        return new FuseNegotiation(init.Minor, reply.Minor, (FuseInitFlags)(reply.Flags | ((ulong)reply.Flags2 << 32)), (int)reply.WriteMax);
+    }
+
+    private static FuseInitOut Answer(in FuseInitIn init, FuseSessionOptions options)
+    {
+        var offered = (FuseInitFlags)init.Flags;
+        if (offered.HasFlag(FuseInitFlags.InitExtended))
+            offered |= (FuseInitFlags)((ulong)init.Flags2 << 32);
+        var wanted = options.HandlerKillsPrivileges ? Wanted | FuseInitFlags.HandleKillPrivilegesV2 : Wanted;
+        var flags = (ulong)(wanted & offered);
+        return new FuseInitOut
+        {
+            Major = 7,
+            Minor = Math.Min(init.Minor, MinorMax),
+            ReadAheadMax = init.ReadAheadMax,
+            Flags = (uint)flags,
+            Flags2 = (uint)(flags >> 32),
+            BackgroundMax = options.BackgroundMax,
+            CongestionThreshold = options.CongestionThreshold,
+            WriteMax = FuseBuffer.PayloadBytesMax,
+            PagesMax = FuseBuffer.PayloadBytesMax / 4096,
+            TimeGranularityNs = 1,
+        };
+    }
+
+    private void Fault(Exception cause)
+    {
+        if (Interlocked.CompareExchange(ref _faultCause, cause, null) is not null)
+            return;
+        _mount.Abort();
+        ThreadPool.UnsafeQueueUserWorkItem(_ => Faulted?.Invoke(cause), null);
+    }
+
+    private void WorkerEnded()
+    {
+        if (Interlocked.Decrement(ref _running) != 0)
+            return;
+        try
+        {
+            _handler.Ended();
+        }
+        catch (Exception e)
+        {
+            Fault(e);
+        }
+        finally
+        {
+            _ended.TrySetResult();
+        }
+    }
+}

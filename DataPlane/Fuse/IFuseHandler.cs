@@ -1,0 +1,32 @@
+namespace Pollux.DataPlane.Fuse;
+
+/// <summary>A file system behind a <see cref="FuseSession"/>. Calls come from all workers at once.</summary>
+/// <remarks>An exception that leaves a method is an engine fault: the session aborts the connection, so that no application waits for
+/// ever, and raises <see cref="FuseSession.Faulted"/>.</remarks>
+public interface IFuseHandler
+{
+    /// <summary>The connection is negotiated; called once, before the first request. <paramref name="reply"/> stays the same for the
+    /// whole session.</summary>
+    void Started(in FuseNegotiation negotiated, FuseReplier reply)
+    {
+    }
+
+    /// <summary>Answers a request exactly once, here or later by its token. Never called with FORGET, INTERRUPT, INIT or DESTROY.</summary>
+    void Handle(in FuseRequest request, FuseReplier reply);
+
+    /// <summary>The kernel drops <paramref name="lookups"/> references to a node. There is no reply.</summary>
+    void Forget(ulong nodeId, ulong lookups)
+    {
+    }
+
+    /// <summary>No worker runs any more; later replies go nowhere. References the kernel had not yet dropped are dropped now.</summary>
+    void Ended()
+    {
+    }
+}
+
+/// <summary>What kernel and session agreed on.</summary>
+/// <param name="Minor">Protocol version 7.<paramref name="Minor"/>, the smaller of both sides.</param>
+/// <param name="Flags">Capabilities that both have and the session asked for.</param>
+/// <param name="WriteBytesMax">Largest payload of a READ or WRITE, bytes.</param>
+public readonly record struct FuseNegotiation(uint KernelMinor, uint Minor, FuseInitFlags Flags, int WriteBytesMax);
