@@ -10,8 +10,14 @@ namespace Pollux.Grains.Core;
 /// <param name="InSync">The in-sync set; never empty (rule S3). At creation: the host whose directory becomes the module.</param>
 /// <param name="Hosts">The two hosts of the cluster: nobody else may ask or be named.</param>
 /// <param name="Granted">The last granted requests, newest last; at most <see cref="Arbiter.GrantsRememberedMax"/>.</param>
+[GenerateSerializer, Immutable, Alias("pollux.ArbiterRecord")]
 public sealed record ArbiterRecord(
-    Guid Incarnation, long Epoch, string? Primary, ImmutableArray<string> InSync, ImmutableArray<string> Hosts, ImmutableArray<ArbiterGrant> Granted)
+    [property: Id(0)] Guid Incarnation,
+    [property: Id(1)] long Epoch,
+    [property: Id(2)] string? Primary,
+    [property: Id(3)] ImmutableArray<string> InSync,
+    [property: Id(4)] ImmutableArray<string> Hosts,
+    [property: Id(5)] ImmutableArray<ArbiterGrant> Granted)
 {
     /// <summary>The record of a new module: no primary yet, in sync is the host that holds its directory.</summary>
     /// <exception cref="ArgumentException"><paramref name="source"/> is not one of <paramref name="hosts"/>.</exception>
@@ -23,4 +29,5 @@ public sealed record ArbiterRecord(
 
 /// <param name="OperationId">The id of the granted request.</param>
 /// <param name="Epoch">The epoch that the grant made.</param>
-public sealed record ArbiterGrant(Guid OperationId, long Epoch);
+[GenerateSerializer, Immutable, Alias("pollux.ArbiterGrant")]
+public sealed record ArbiterGrant([property: Id(0)] Guid OperationId, [property: Id(1)] long Epoch);

@@ -1,0 +1,69 @@
+using System.Collections.Immutable;
+
+namespace Pollux.Grains.Abstractions;
+
+/// <summary>Everything a host says of itself, newest replaces older. Field by field as in the host protocol's <c>observed</c>.</summary>
+[GenerateSerializer, Immutable, Alias("pollux.HostReport")]
+public sealed record HostReport(
+    [property: Id(0)] long DesiredVersion, [property: Id(1)] bool PeerReachable, [property: Id(2)] ImmutableArray<ModuleReport> Modules);
+
+/// <param name="Module">Grain key, <c>cluster/module</c>.</param>
+/// <param name="Role">STOP, WAIT, ALONE, PRIM or SECOND.</param>
+/// <param name="SinceUnixMs">When this role, readiness and code began.</param>
+/// <param name="VmState"><c>running</c>, <c>paused</c>, <c>stopped</c>, <c>unknown</c>, or null without a VM.</param>
+[GenerateSerializer, Immutable, Alias("pollux.ModuleReport")]
+public sealed record ModuleReport(
+    [property: Id(0)] string Module,
+    [property: Id(1)] string Role,
+    [property: Id(2)] bool Ready,
+    [property: Id(3)] string DataState,
+    [property: Id(4)] RecordView Record,
+    [property: Id(5)] string Code,
+    [property: Id(6)] string Cause,
+    [property: Id(7)] long SinceUnixMs,
+    [property: Id(8)] string? VmState,
+    [property: Id(9)] ReplicationReport Replication,
+    [property: Id(10)] PreparationReport? Preparation,
+    [property: Id(11)] ImmutableArray<Problem> Problems,
+    [property: Id(12)] ImmutableArray<EventReport> Events,
+    [property: Id(13)] ImmutableArray<CommandReport> CommandResults);
+
+/// <summary>The arbiter's record as seen by its reader.</summary>
+/// <param name="Primary">Grain key of a host, or null before the first start.</param>
+/// <param name="InSync">Grain keys of hosts.</param>
+[GenerateSerializer, Immutable, Alias("pollux.RecordView")]
+public sealed record RecordView(
+    [property: Id(0)] Guid Incarnation, [property: Id(1)] long Epoch, [property: Id(2)] string? Primary,
+    [property: Id(3)] ImmutableArray<string> InSync)
+{
+    public bool Equals(RecordView? other) =>
+        other is not null && Incarnation == other.Incarnation && Epoch == other.Epoch && Primary == other.Primary
+        && InSync.AsSpan().SequenceEqual(other.InSync.AsSpan());
+
+    public override int GetHashCode() => HashCode.Combine(Incarnation, Epoch, Primary, InSync.Length);
+}
+
+[GenerateSerializer, Immutable, Alias("pollux.ReplicationReport")]
+public sealed record ReplicationReport(
+    [property: Id(0)] bool SessionUp,
+    [property: Id(1)] bool Resyncing,
+    [property: Id(2)] bool FullResync,
+    [property: Id(3)] long DirtyBytes,
+    [property: Id(4)] long ResyncTotalBytes,
+    [property: Id(5)] long ResyncDoneBytes,
+    [property: Id(6)] double ResyncBytesPerSecond,
+    [property: Id(7)] int HeldOperations,
+    [property: Id(8)] string? WaitingFor);
+
+/// <summary>A host's verdict on a module that is being created.</summary>
+[GenerateSerializer, Immutable, Alias("pollux.PreparationReport")]
+public sealed record PreparationReport([property: Id(0)] bool Accepted, [property: Id(1)] Problem? Problem);
+
+/// <param name="TraceId">W3C trace id, or null.</param>
+[GenerateSerializer, Immutable, Alias("pollux.EventReport")]
+public sealed record EventReport(
+    [property: Id(0)] long UnixMs, [property: Id(1)] string Kind, [property: Id(2)] string Text, [property: Id(3)] string? TraceId);
+
+[GenerateSerializer, Immutable, Alias("pollux.CommandReport")]
+public sealed record CommandReport(
+    [property: Id(0)] Guid OperationId, [property: Id(1)] bool Succeeded, [property: Id(2)] string Reason);

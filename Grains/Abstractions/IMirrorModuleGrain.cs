@@ -1,0 +1,134 @@
+using System.Collections.Immutable;
+using Orleans.Runtime;
+
+namespace Pollux.Grains.Abstractions;
+
+/// <summary>One mirror module: its spec, the arbiter's record and its history. The key is <c>cluster/module</c>.</summary>
+/// <remarks>The record changes by <see cref="ArbitrateAsync"/> only, and only on durable state: the answer leaves after the write.
+/// A duplicate activation fails on the stored ETag; its caller sees an exception, which is an unknown outcome, and repeats.</remarks>
+[GrainInterfaceType("pollux.module"), Alias("pollux.IMirrorModuleGrain")]
+public interface IMirrorModuleGrain : IGrainWithStringKey
+{
+    /// <summary>Begins the creation: both hosts are asked for their verdict. Follow it with <see cref="ReadAsync"/>, by
+    /// <see cref="ModuleView.Creation"/>. Repeating an operation id is harmless.</summary>
+    [Alias("Create")]
+    Task<Outcome> CreateAsync(ModuleSpec spec, Guid operationId);
+
+    [Alias("SetRun")]
+    Task<Outcome> SetRunAsync(bool run);
+
+    /// <summary>Asks the primary to hand over to its peer. The end stands in <see cref="ModuleView.CommandEnds"/> under the same id.</summary>
+    [Alias("Swap")]
+    Task<Outcome> SwapAsync(Guid operationId);
+
+    /// <summary>Forgets the module; the data stays on both hosts. Only a stopped module can be deleted.</summary>
+    [Alias("Delete")]
+    Task<Outcome> DeleteAsync();
+
+    /// <summary>Reads or changes the record.</summary>
+    [Alias("Arbitrate")]
+    Task<ArbitrationResult> ArbitrateAsync(ArbitrationCall call);
+
+    /// <summary>What a host shall do for this module; null if the module does not exist.</summary>
+    [Alias("ReadOrder"), AlwaysInterleave]
+    Task<ModuleOrder?> ReadOrderAsync();
+
+    [Alias("Read"), AlwaysInterleave]
+    Task<ModuleView> ReadAsync();
+}
+
+/// <param name="Directory">Absolute path, the same on both hosts.</param>
+/// <param name="InitialHost">Name inside the cluster of the host whose directory holds the data.</param>
+[GenerateSerializer, Immutable, Alias("pollux.ModuleSpec")]
+public sealed record ModuleSpec(
+    [property: Id(0)] string Directory, [property: Id(1)] string InitialHost, [property: Id(2)] VmDefinition? Vm);
+
+/// <param name="Domain">libvirt's domain name.</param>
+/// <param name="DefinitionFile">File name of the domain XML inside the module's directory.</param>
+[GenerateSerializer, Immutable, Alias("pollux.VmDefinition")]
+public sealed record VmDefinition([property: Id(0)] string Domain, [property: Id(1)] string DefinitionFile);
+
+/// <summary><code>None ──create──► Preparing ──both accept──► Active ──delete──► None;  Preparing ──refused or late──► None</code></summary>
+[GenerateSerializer, Alias("pollux.ModulePhase")]
+public enum ModulePhase
+{
+    None,
+
+    /// <summary>Both hosts are asked whether the module can live there; nothing lasting has been changed on them.</summary>
+    Preparing,
+
+    Active,
+}
+
+/// <summary>What both hosts of the pair shall do for one module.</summary>
+[GenerateSerializer, Immutable, Alias("pollux.ModuleOrder")]
+public sealed record ModuleOrder(
+    [property: Id(0)] string Module,
+    [property: Id(1)] ModulePhase Phase,
+    [property: Id(2)] ModuleSpec Spec,
+    [property: Id(3)] bool Run,
+    [property: Id(4)] RecordView Record,
+    [property: Id(5)] CommandOrder? Command);
+
+/// <param name="Kind"><c>swap</c>.</param>
+[GenerateSerializer, Immutable, Alias("pollux.CommandOrder")]
+public sealed record CommandOrder([property: Id(0)] Guid OperationId, [property: Id(1)] string Kind);
+
+/// <param name="Change"><c>look</c>, <c>takeover</c>, <c>exclude</c>, <c>join</c> or <c>handover</c>.</param>
+/// <param name="By">Grain key of the asking host; the gateway has checked it against the certificate.</param>
+/// <param name="TraceParent">W3C trace context of the host's span, or null.</param>
+[GenerateSerializer, Immutable, Alias("pollux.ArbitrationCall")]
+public sealed record ArbitrationCall(
+    [property: Id(0)] Guid OperationId,
+    [property: Id(1)] Guid RecordIncarnation,
+    [property: Id(2)] long ExpectedEpoch,
+    [property: Id(3)] string Change,
+    [property: Id(4)] string By,
+    [property: Id(5)] string Peer,
+    [property: Id(6)] string? TraceParent);
+
+/// <param name="Granted">False: decided, not done; the record says what holds.</param>
+/// <param name="Record">Null if there is no such module.</param>
+[GenerateSerializer, Immutable, Alias("pollux.ArbitrationResult")]
+public sealed record ArbitrationResult(
+    [property: Id(0)] bool Granted, [property: Id(1)] RecordView? Record, [property: Id(2)] string Reason);
+
+/// <param name="Creation">The newest creation that this activation has seen, or null.</param>
+/// <param name="History">Changes of the record, oldest first, at most <see cref="HistoryMax"/>.</param>
+[GenerateSerializer, Immutable, Alias("pollux.ModuleView")]
+public sealed record ModuleView(
+    [property: Id(0)] string Module,
+    [property: Id(1)] ModulePhase Phase,
+    [property: Id(2)] ModuleSpec? Spec,
+    [property: Id(3)] ImmutableArray<string> Hosts,
+    [property: Id(4)] bool Run,
+    [property: Id(5)] RecordView? Record,
+    [property: Id(6)] CreationView? Creation,
+    [property: Id(7)] CommandOrder? Command,
+    [property: Id(8)] ImmutableArray<CommandEnd> CommandEnds,
+    [property: Id(9)] ImmutableArray<RecordHistoryEntry> History)
+{
+    public const int HistoryMax = 128;
+    public const int CommandEndsMax = 8;
+}
+
+/// <param name="Ended">False while hosts are asked.</param>
+/// <param name="Problem">Why it was refused and rolled back; null if it goes on or was accepted.</param>
+[GenerateSerializer, Immutable, Alias("pollux.CreationView")]
+public sealed record CreationView([property: Id(0)] Guid OperationId, [property: Id(1)] bool Ended, [property: Id(2)] Problem? Problem);
+
+[GenerateSerializer, Immutable, Alias("pollux.CommandEnd")]
+public sealed record CommandEnd(
+    [property: Id(0)] Guid OperationId, [property: Id(1)] bool Succeeded, [property: Id(2)] string Reason, [property: Id(3)] long UnixMs);
+
+/// <param name="Change">As in <see cref="ArbitrationCall.Change"/>, or <c>created</c>.</param>
+/// <param name="By">Grain key of the host that asked, or <c>operator</c>.</param>
+[GenerateSerializer, Immutable, Alias("pollux.RecordHistoryEntry")]
+public sealed record RecordHistoryEntry(
+    [property: Id(0)] long UnixMs,
+    [property: Id(1)] long Epoch,
+    [property: Id(2)] string? Primary,
+    [property: Id(3)] ImmutableArray<string> InSync,
+    [property: Id(4)] string Change,
+    [property: Id(5)] string By,
+    [property: Id(6)] string Cause);

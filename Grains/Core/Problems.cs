@@ -1,0 +1,141 @@
+using System.Globalization;
+using Pollux.Grains.Abstractions;
+
+namespace Pollux.Grains.Core;
+
+/// <summary>Every problem that the control plane itself tells an operator. Codes are stable.</summary>
+public static class Problems
+{
+    private const string NothingChanged = "Nothing was changed.";
+
+    public static Problem BadName(string what, string name) => new(
+        "name.invalid", $"Not a name for a {what}", NothingChanged,
+        $"'{Shorten(name)}' is not 1 to {GrainKey.NameMax} characters of a-z, 0-9 and '-', without '-' at either end.",
+        "Choose another name.");
+
+    public static Problem BadDetection(long detectionMs) => new(
+        "cluster.detection", "Detection time out of range", NothingChanged,
+        $"{Seconds(detectionMs)} is not between {Seconds(ClusterPolicy.DetectionMsMin)} and {Seconds(ClusterPolicy.DetectionMsMax)}.",
+        "Choose a detection time in that range; 30 s is the default.");
+
+    public static Problem BadModulesMax(int modulesMax) => new(
+        "cluster.modules-max", "Module limit out of range", NothingChanged, $"{modulesMax} is not between 1 and 256.",
+        $"Choose a limit in that range; {ClusterPolicy.ModulesMaxDefault} is the default.");
+
+    public static Problem ClusterExists(string cluster) => new(
+        "cluster.exists", "Cluster exists", NothingChanged, $"There is a cluster {cluster} already.", "Choose another name.");
+
+    public static Problem ClusterUnknown(string cluster) => new(
+        "cluster.unknown", "No such cluster", NothingChanged, $"There is no cluster {Shorten(cluster)}.",
+        "See: pollux cluster list. Create it: pollux cluster create NAME.");
+
+    public static Problem ClusterFull(string cluster, string first, string second) => new(
+        "cluster.full", "The cluster has two hosts already", NothingChanged,
+        $"Cluster {cluster} is the pair {first} and {second}; a cluster is exactly two hosts.", "Create another cluster for further hosts.");
+
+    public static Problem ClusterIncomplete(string cluster, int hosts) => new(
+        "cluster.incomplete", "The cluster is not a pair yet", NothingChanged,
+        $"Cluster {cluster} has {hosts} of its two hosts.", $"Add the other: pollux host add {cluster}/NAME.");
+
+    public static Problem HostExists(string cluster, string host) => new(
+        "host.exists", "The host is in the cluster already", NothingChanged,
+        $"{cluster}/{host} was added before.", $"For a new join token: pollux host token {cluster}/{host}.");
+
+    public static Problem HostUnknown(string host) => new(
+        "host.unknown", "No such host", NothingChanged, $"There is no host {Shorten(host)}.", "See: pollux status. Add it: pollux host add CLUSTER/HOST.");
+
+    public static Problem HostNotJoined(string host) => new(
+        "host.not-joined", "The host has not joined", NothingChanged, $"{host} has not used its join token yet.",
+        "On that host: pollux-host join --server URL --token TOKEN.");
+
+    public static Problem HostKeyForeign(string host) => new(
+        "host.certificate-replaced", "Not the certificate that this host joined with", "This machine is not served.",
+        $"{host} has joined with another key since.", "If this machine is to be that host, join it again with a new token: pollux host token " + host + ".");
+
+    public static Problem TokenRefused(string host, string why) => new(
+        "host.token", "Join token refused", NothingChanged, why, $"Issue a new one: pollux host token {Shorten(host)}.");
+
+    public static Problem ModuleExists(string module) => new(
+        "module.exists", "Module exists", NothingChanged, $"There is a module {module} already.", "Choose another name.");
+
+    public static Problem ModuleUnknown(string module) => new(
+        "module.unknown", "No such module", NothingChanged, $"There is no module {Shorten(module)}.", "See: pollux status.");
+
+    public static Problem ModulePreparing(string module) => new(
+        "module.preparing", "The module is still being created", NothingChanged, $"Both hosts are asked for their verdict on {module}.",
+        "Try again in some seconds.");
+
+    public static Problem ModuleLimit(string cluster, int modulesMax) => new(
+        "module.limit", "The cluster has its most modules", NothingChanged,
+        $"The policy of cluster {cluster} allows {modulesMax} modules and there are as many.", "Delete a module, or create it in another cluster.");
+
+    public static Problem DirectoryInvalid(string directory) => new(
+        "module.directory-invalid", "Not a module directory", NothingChanged,
+        $"'{Shorten(directory)}' is not an absolute, plain path below the root (no '.', '..', doubled or closing '/', control characters).",
+        "Name the VM's directory as it stands on the host, for example /vms/web.");
+
+    public static Problem DirectoryTaken(string directory, string module, string other) => new(
+        "module.directory-taken", "The directory belongs to another module", NothingChanged,
+        $"{directory} overlaps {other} of module {module}.", "Give each module a directory of its own, none inside another.");
+
+    public static Problem DomainTaken(string domain, string module) => new(
+        "module.vm-taken", "The VM belongs to another module", NothingChanged, $"{domain} is the VM of module {module}.",
+        "Name another domain.");
+
+    public static Problem DomainInvalid(string domain) => new(
+        "module.vm-invalid", "Not a domain name", NothingChanged,
+        $"'{Shorten(domain)}' is not 1 to 64 characters of letters, digits, '.', '_' and '-', beginning with a letter or digit.",
+        "Name the libvirt domain as in: virsh list --all.");
+
+    public static Problem DefinitionInvalid(string file) => new(
+        "module.definition-invalid", "Not a definition file", NothingChanged,
+        $"'{Shorten(file)}' is not the plain name of a file inside the module's directory.",
+        "Put the domain XML into the module's directory and name it without a path: virsh dumpxml --inactive VM > DIR/VM.xml.");
+
+    public static Problem InitialHostForeign(string cluster, string host) => new(
+        "module.primary-foreign", "The primary is not a host of the cluster", NothingChanged,
+        $"{Shorten(host)} is not in cluster {cluster}.", "Name the host whose directory holds the data.");
+
+    public static Problem HostSilent(string host, bool connected, long deadlineMs) => new(
+        "module.host-silent", "A host gave no verdict", NothingChanged,
+        connected ? $"{host} is connected but did not answer within {Seconds(deadlineMs)}." : $"{host} is not connected.",
+        $"See to it that pollux-host runs on {host} and reaches the server, then create the module again.");
+
+    public static Problem VerdictWithoutReason(string host) => new(
+        "module.host-refused", "A host refused the module", NothingChanged, $"{host} refused it and gave no reason.", $"See the log of pollux-host on {host}.");
+
+    public static Problem CommandOpen(string module, string kind) => new(
+        "module.command-open", "Another command is under way", NothingChanged, $"A {kind} of {module} has not ended yet.", "Wait for its end: pollux module show.");
+
+    public static Problem ModuleNotRunning(string module) => new(
+        "module.not-running", "The module is not running", NothingChanged, $"{module} is stopped by command; there is nothing to swap.",
+        "Start it: pollux module start " + module + ".");
+
+    public static Problem SwapNotInSync(string module, string primary) => new(
+        "swap.not-in-sync", "The other host does not hold all data", NothingChanged,
+        $"{module} runs on {primary} alone; its peer is away or being resynced.", "Wait until status shows PRIM and SECOND, then swap.");
+
+    public static Problem SwapNoPrimary(string module) => new(
+        "swap.no-primary", "No host runs the module yet", NothingChanged, $"{module} has not been started on any host.", "See the causes in: pollux status.");
+
+    public static Problem DeleteRunning(string module) => new(
+        "module.running", "The module is to run", NothingChanged, $"{module} is started.", "Stop it first: pollux module stop " + module + ".");
+
+    public static Problem DeleteStopping(string module, string host, string role) => new(
+        "module.stopping", "The module has not stopped yet", NothingChanged, $"{host} is still {role} of {module}.", "Wait until both hosts show STOP, then delete it.");
+
+    public static Problem HostUnreachable(string host, long silentMs) => new(
+        "host.unreachable", "Host unreachable",
+        "The control plane does not see this host; its modules go on or fail over by themselves.",
+        silentMs < 0 ? $"{host} has never connected." : $"Nothing was heard from {host} for {Seconds(silentMs)}.",
+        $"If it clears, none. Otherwise see to power and network of {host}, and that pollux-host runs there.");
+
+    private static string Seconds(long milliseconds) => (milliseconds / 1000.0).ToString("0.###", CultureInfo.InvariantCulture) + " s";
+
+    /// <summary>Foreign text in a message stays within a line and cannot forge another one.</summary>
+    private static string Shorten(string text)
+    {
+        var line = new string([.. text.Take(80).Select(c => char.IsControl(c) ? '?' : c)]);
+        return text.Length > 80 ? line + "…" : line;
+    }
+}

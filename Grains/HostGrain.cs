@@ -1,0 +1,189 @@
+using System.Buffers.Text;
+using System.Collections.Immutable;
+using System.Security.Cryptography;
+using Microsoft.Extensions.Logging;
+using Orleans.Runtime;
+using Pollux.Grains.Abstractions;
+using Pollux.Grains.Core;
+using Pollux.Grains.State;
+
+namespace Pollux.Grains;
+
+[GrainType("pollux.host")]
+public sealed partial class HostGrain : Grain, IHostGrain
+{
+    /// <summary>Milliseconds without a report after which a host counts as unreachable: three reports of 5 s.</summary>
+    public const long SilenceMaxMs = 15_000;
+
+    /// <summary>Milliseconds between durable marks of the last sign of life: it is for people, not for decisions.</summary>
+    private const long LastSeenSavedEveryMs = 300_000;
+
+    /// <summary>Beyond guessing.</summary>
+    private const int TokenSecretBytes = 32;
+
+    private readonly DurableState<HostState> _state;
+    private readonly TimeProvider _time;
+    private readonly ILogger<HostGrain> _log;
+
+    // What follows is lost with the activation; the session and the next report bring it back.
+    private HostSession? _session;
+    private IHostSessionObserver? _observer;
+    private HostReport _report = new(0, false, []);
+    private long _heardUnixMs;
+    private DesiredHost? _desired;
+    private ImmutableDictionary<string, Ordered> _ordered = ImmutableDictionary<string, Ordered>.Empty;
+    private readonly Dictionary<string, (string? State, long Epoch)> _vmsTold = [];
+
+    public HostGrain(
+        [PersistentState(GrainStateNames.Host, GrainStateNames.Storage)] IPersistentState<HostState> storage,
+        TimeProvider time, ILogger<HostGrain> log)
+    {
+        _state = new(storage, DeactivateOnIdle);
+        _time = time;
+        _log = log;
+    }
+
+    /// <param name="SinceVersion">First desired version with this module of this incarnation: an older report speaks of another one.</param>
+    private sealed record Ordered(Guid Incarnation, long SinceVersion);
+
+    private string Key => this.GetPrimaryKeyString();
+
+    private long NowUnixMs => _time.GetUtcNow().ToUnixTimeMilliseconds();
+
+    private bool Connected => _session is not null && NowUnixMs - _heardUnixMs <= SilenceMaxMs;
+
+    public async Task<JoinTokenIssued> IssueTokenAsync()
+    {
+        var cluster = await ReadClusterAsync();
+        if (cluster is null || !cluster.Hosts.Contains(GrainKey.NameOf(Key)))
+            return new JoinTokenIssued(null, 0, Problems.HostUnknown(Key));
+        var secret = Base64Url.EncodeToString(RandomNumberGenerator.GetBytes(TokenSecretBytes));
+        var next = JoinTokens.Issue(_state.Value, secret, NowUnixMs);
+        await _state.SaveAsync(next);
+        return new JoinTokenIssued(secret, next.TokenExpiresUnixMs, null);
+    }
+
+    public async Task<Outcome> JoinAsync(string secret, string publicKeyHash)
+    {
+        if (!_state.Exists) return Outcome.Refused(Problems.HostUnknown(Key));
+        var (problem, next) = JoinTokens.Redeem(Key, _state.Value, secret, publicKeyHash, NowUnixMs);
+        if (problem is not null) return Outcome.Refused(problem);
+        if (next != _state.Value)
+        {
+            await _state.SaveAsync(next);
+            EndSession();
+            LogJoined(Key);
+        }
+        return Outcome.Done;
+    }
+
+    public async Task<Outcome> OpenSessionAsync(HostSession session, IHostSessionObserver observer)
+    {
+        if (!_state.Exists) return Outcome.Refused(Problems.HostUnknown(Key));
+        if (_state.Value.PublicKeyHash is null) return Outcome.Refused(Problems.HostNotJoined(Key));
+        if (_state.Value.PublicKeyHash != session.PublicKeyHash) return Outcome.Refused(Problems.HostKeyForeign(Key));
+        var addresses = new HostAddresses(session.PeerAddress, session.ReplicationAddress);
+        var moved = _state.Value.Addresses != addresses;
+        await _state.SaveAsync(_state.Value with { Addresses = addresses, LastSeenUnixMs = NowUnixMs });
+        (_session, _observer, _heardUnixMs) = (session, observer, NowUnixMs);
+        LogConnected(Key, session.Incarnation);
+        if (moved && await ReadPeerAsync() is { } peer) await peer.HintAsync();
+        return Outcome.Done;
+    }
+
+    public async Task CloseSessionAsync(Guid sessionId)
+    {
+        if (_session?.SessionId != sessionId) return;
+        EndSession();
+        LogDisconnected(Key);
+        await _state.SaveAsync(_state.Value with { LastSeenUnixMs = _heardUnixMs });
+    }
+
+    public async Task<SessionStanding> ReportAsync(Guid sessionId, HostReport report)
+    {
+        if (Standing(sessionId) is var standing and not SessionStanding.Current) return standing;
+        (_report, _heardUnixMs) = (report, NowUnixMs);
+        await TellVmsAsync(report);
+        if (_heardUnixMs - _state.Value.LastSeenUnixMs >= LastSeenSavedEveryMs)
+            await _state.SaveAsync(_state.Value with { LastSeenUnixMs = _heardUnixMs });
+        return SessionStanding.Current;
+    }
+
+    public async Task<DesiredAnswer> DesiredAsync(Guid sessionId)
+    {
+        if (Standing(sessionId) is var standing and not SessionStanding.Current) return new DesiredAnswer(standing, null);
+        if (await ReadClusterAsync() is not { } cluster) return new DesiredAnswer(SessionStanding.Superseded, null);
+
+        var peer = PeerKey(cluster);
+        var addresses = peer is null ? new HostAddresses(null, null) : await GrainFactory.GetGrain<IHostGrain>(peer).ReadAddressesAsync();
+        var orders = await Task.WhenAll(cluster.Modules.Select(entry =>
+            GrainFactory.GetGrain<IMirrorModuleGrain>(GrainKey.Of(cluster.Name, entry.Module)).ReadOrderAsync()));
+        var wanted = new DesiredHost(0, peer, addresses, cluster.Policy.DetectionMs, [.. orders.OfType<ModuleOrder>()]);
+
+        var fingerprint = DesiredFingerprint.Of(wanted);
+        if (fingerprint != _state.Value.DesiredFingerprint)
+            await _state.SaveAsync(_state.Value with { DesiredFingerprint = fingerprint, DesiredVersion = _state.Value.DesiredVersion + 1 });
+        _desired = wanted with { Version = _state.Value.DesiredVersion };
+        _ordered = _desired.Modules.ToImmutableDictionary(order => order.Module, order =>
+            _ordered.TryGetValue(order.Module, out var before) && before.Incarnation == order.Record.Incarnation
+                ? before
+                : new Ordered(order.Record.Incarnation, _desired.Version));
+        return new DesiredAnswer(SessionStanding.Current, _desired);
+    }
+
+    public async Task HintAsync()
+    {
+        if (Connected && _observer is { } observer) await observer.DesiredChangedAsync();
+    }
+
+    public Task<HostView> ReadAsync() => Task.FromResult(new HostView(
+        Key, _state.Value.PublicKeyHash is not null, Connected, _session, Math.Max(_heardUnixMs, _state.Value.LastSeenUnixMs),
+        Connected && _report.PeerReachable, _state.Value.DesiredVersion, _report.DesiredVersion, _report.Modules));
+
+    public Task<HostAddresses> ReadAddressesAsync() => Task.FromResult(_state.Value.Addresses);
+
+    public Task<HostWord> ReadModuleAsync(string module, Guid recordIncarnation)
+    {
+        var speaksOfIt = Connected && _ordered.TryGetValue(module, out var ordered)
+            && ordered.Incarnation == recordIncarnation && _report.DesiredVersion >= ordered.SinceVersion;
+        return Task.FromResult(new HostWord(
+            Connected, speaksOfIt ? _report.Modules.FirstOrDefault(report => report.Module == module) : null));
+    }
+
+    private SessionStanding Standing(Guid sessionId) =>
+        _session is null ? SessionStanding.Forgotten
+        : _session.SessionId == sessionId ? SessionStanding.Current
+        : SessionStanding.Superseded;
+
+    private void EndSession() => (_session, _observer) = (null, null);
+
+    private Task<ClusterView?> ReadClusterAsync() => GrainFactory.GetGrain<IClusterGrain>(GrainKey.ClusterOf(Key)).ReadAsync();
+
+    private string? PeerKey(ClusterView cluster) =>
+        cluster.Hosts.FirstOrDefault(host => host != GrainKey.NameOf(Key)) is { } peer ? GrainKey.Of(cluster.Name, peer) : null;
+
+    private async Task<IHostGrain?> ReadPeerAsync() =>
+        await ReadClusterAsync() is { } cluster && PeerKey(cluster) is { } peer ? GrainFactory.GetGrain<IHostGrain>(peer) : null;
+
+    /// <summary>Passes on what changed about VMs, once.</summary>
+    private async Task TellVmsAsync(HostReport report)
+    {
+        foreach (var module in report.Modules)
+        {
+            if (module.VmState is not { } state || _vmsTold.GetValueOrDefault(module.Module) == (state, module.Record.Epoch)) continue;
+            if (_desired?.Modules.FirstOrDefault(order => order.Module == module.Module)?.Spec.Vm is not { } vm) continue;
+            await GrainFactory.GetGrain<IVmGrain>(GrainKey.Of(GrainKey.ClusterOf(Key), vm.Domain)).SightedAsync(new VmSighting(
+                module.Module, vm.DefinitionFile, Key, state, module.Record.Epoch, module.SinceUnixMs));
+            _vmsTold[module.Module] = (state, module.Record.Epoch);
+        }
+    }
+
+    [LoggerMessage(Level = LogLevel.Information, Message = "Host joined host={Host}")]
+    private partial void LogJoined(string host);
+
+    [LoggerMessage(Level = LogLevel.Information, Message = "Host connected host={Host} incarnation={Incarnation}")]
+    private partial void LogConnected(string host, Guid incarnation);
+
+    [LoggerMessage(Level = LogLevel.Warning, Message = "Host disconnected host={Host}")]
+    private partial void LogDisconnected(string host);
+}

@@ -1,0 +1,180 @@
+using Orleans.Runtime;
+using Pollux.Grains.Abstractions;
+using Pollux.Grains.Core;
+using Pollux.Grains.State;
+
+namespace Pollux.Grains;
+
+/// <summary>Creation and commands: intent is stored first, then followed by looking at what the hosts say until it has ended.</summary>
+public sealed partial class MirrorModuleGrain
+{
+    /// <summary>How often the hosts' words are looked at while something is open. A call in memory; a person waits for it.</summary>
+    private static readonly TimeSpan FollowInterval = TimeSpan.FromMilliseconds(200);
+
+    private IGrainTimer? _follow;
+
+    /// <summary>The end of a creation that was rolled back: nothing of it is stored.</summary>
+    private CreationView? _refused;
+
+    public async Task<Outcome> CreateAsync(ModuleSpec spec, Guid operationId)
+    {
+        if (_refused?.OperationId == operationId) return Outcome.Done;
+        if (_state.Value.Phase != ModulePhase.None)
+            return _state.Value.CreationId == operationId ? Outcome.Done
+                : Outcome.Refused(_state.Value.Phase == ModulePhase.Preparing ? Problems.ModulePreparing(Key) : Problems.ModuleExists(Key));
+
+        if (!GrainKey.TryParse(Key, out var clusterName, out var name)) return Outcome.Refused(Problems.ModuleUnknown(Key));
+        if (ModuleCreation.Check(clusterName, name, spec) is { } badSpec) return Outcome.Refused(badSpec);
+        if (await Cluster.ReadAsync() is not { } cluster) return Outcome.Refused(Problems.ClusterUnknown(clusterName));
+        if (ClusterMembership.Module(cluster, Entry(spec), spec.InitialHost) is { } problem) return Outcome.Refused(problem);
+
+        // Intent before effect: a reservation without a stored module would never be given back.
+        var hosts = cluster.Hosts.Select(host => GrainKey.Of(clusterName, host)).ToArray();
+        var created = new MirrorModuleState
+        {
+            Phase = ModulePhase.Preparing,
+            Spec = spec,
+            Hosts = [.. hosts],
+            Record = ArbiterRecord.ForNewModule(Guid.NewGuid(), GrainKey.Of(clusterName, spec.InitialHost), [.. hosts]),
+            CreationId = operationId,
+            CreationUnixMs = NowUnixMs,
+        };
+        await _state.SaveAsync(WithHistory(created, "created", "operator", $"Created from {spec.Directory} of {spec.InitialHost}."));
+        var admission = await Cluster.AdmitModuleAsync(Entry(spec), spec.InitialHost);
+        if (admission.Problem is { } notAdmitted)
+        {
+            await _state.ClearAsync();
+            return Outcome.Refused(notAdmitted);
+        }
+        FollowIfOpen();
+        await HintHostsAsync();
+        return Outcome.Done;
+    }
+
+    public async Task<Outcome> SetRunAsync(bool run)
+    {
+        if (NotActive() is { } problem) return Outcome.Refused(problem);
+        if (_state.Value.Run != run) await _state.SaveAsync(_state.Value with { Run = run });
+        await HintHostsAsync();
+        return Outcome.Done;
+    }
+
+    public async Task<Outcome> SwapAsync(Guid operationId)
+    {
+        var state = _state.Value;
+        if (NotActive() is { } problem) return Outcome.Refused(problem);
+        if (state.Command?.OperationId == operationId || state.CommandEnds.Any(end => end.OperationId == operationId)) return Outcome.Done;
+        if (state.Command is { } open) return Outcome.Refused(Problems.CommandOpen(Key, open.Kind));
+        if (SwapCommand.MayBegin(Key, state.Run, state.Record!) is { } notNow) return Outcome.Refused(notNow);
+        await _state.SaveAsync(state with { Command = new OpenCommand(operationId, SwapCommand.Kind, state.Record!.Primary!, NowUnixMs) });
+        FollowIfOpen();
+        await HintHostsAsync();
+        return Outcome.Done;
+    }
+
+    public async Task<Outcome> DeleteAsync()
+    {
+        if (NotActive() is { } problem) return Outcome.Refused(problem);
+        if (_state.Value.Run) return Outcome.Refused(Problems.DeleteRunning(Key));
+        foreach (var host in _state.Value.Hosts)
+            // A host that is away releases the module when it returns and finds it gone from its desired state.
+            if (await HostWordAsync(host) is { Report: { Role: not "STOP" } report })
+                return Outcome.Refused(Problems.DeleteStopping(Key, host, report.Role));
+        await ForgetAsync();
+        return Outcome.Done;
+    }
+
+    private IClusterGrain Cluster => GrainFactory.GetGrain<IClusterGrain>(GrainKey.ClusterOf(Key));
+
+    private Problem? NotActive() => _state.Value.Phase switch
+    {
+        ModulePhase.Active => null,
+        ModulePhase.Preparing => Problems.ModulePreparing(Key),
+        _ => Problems.ModuleUnknown(Key),
+    };
+
+    private ModuleEntry Entry(ModuleSpec spec) => new(GrainKey.NameOf(Key), spec.Directory, spec.Vm?.Domain);
+
+    private CreationView? Creation(MirrorModuleState state) =>
+        state.Phase == ModulePhase.None ? _refused : new CreationView(state.CreationId, state.Phase == ModulePhase.Active, null);
+
+    private void FollowIfOpen()
+    {
+        if (_state.Value is not ({ Phase: ModulePhase.Preparing } or { Command: not null })) return;
+        _follow ??= this.RegisterGrainTimer(FollowAsync, new GrainTimerCreationOptions(FollowInterval, FollowInterval));
+    }
+
+    /// <summary>The same turn on every wake-up, also after a restart in the middle.</summary>
+    private async Task FollowAsync()
+    {
+        if (_state.Value.Phase == ModulePhase.Preparing) await FollowCreationAsync();
+        else if (_state.Value.Command is { } command) await FollowCommandAsync(command);
+        if (_state.Value is { Phase: ModulePhase.Preparing } or { Command: not null }) return;
+        _follow?.Dispose();
+        _follow = null;
+    }
+
+    private async Task FollowCreationAsync()
+    {
+        var state = _state.Value;
+        // Repeated, because a crash may have come before the first time; harmless.
+        var admission = await Cluster.AdmitModuleAsync(Entry(state.Spec!), state.Spec!.InitialHost);
+        var step = admission.Problem is { } notAdmitted
+            ? new CreationStep.Refuse(notAdmitted)
+            : ModuleCreation.Next(await VerdictAsync(state.Hosts[0]), await VerdictAsync(state.Hosts[1]), NowUnixMs - state.CreationUnixMs);
+        switch (step)
+        {
+            case CreationStep.Accept:
+                await _state.SaveAsync(state with { Phase = ModulePhase.Active });
+                LogAccepted(Key);
+                await HintHostsAsync();
+                break;
+            case CreationStep.Refuse refuse:
+                await ForgetAsync();
+                _refused = new CreationView(state.CreationId, true, refuse.Problem);
+                LogRefused(Key, refuse.Problem.Code, refuse.Problem.Cause);
+                break;
+        }
+    }
+
+    private async Task FollowCommandAsync(OpenCommand command)
+    {
+        CommandReport? hostSays = null;
+        foreach (var host in _state.Value.Hosts)
+            hostSays ??= (await HostWordAsync(host)).Report?.CommandResults.FirstOrDefault(result => result.OperationId == command.OperationId);
+        if (SwapCommand.End(command.From, _state.Value.Record!, hostSays, NowUnixMs - command.UnixMs) is not var (succeeded, reason)) return;
+
+        var ends = _state.Value.CommandEnds;
+        if (ends.Length >= ModuleView.CommandEndsMax) ends = ends[^(ModuleView.CommandEndsMax - 1)..];
+        await _state.SaveAsync(_state.Value with
+        {
+            Command = null,
+            CommandEnds = ends.Add(new CommandEnd(command.OperationId, succeeded, reason, NowUnixMs)),
+        });
+        LogCommandEnded(Key, command.Kind, succeeded, reason);
+        await HintHostsAsync();
+    }
+
+    /// <summary>Gives the reservation back before the module's own row goes: in the other order a crash would leave it for ever.</summary>
+    private async Task ForgetAsync()
+    {
+        var hosts = _state.Value.Hosts;
+        await Cluster.ReleaseModuleAsync(GrainKey.NameOf(Key));
+        await _state.ClearAsync();
+        foreach (var host in hosts) await GrainFactory.GetGrain<IHostGrain>(host).HintAsync();
+    }
+
+    private Task<HostWord> HostWordAsync(string host) =>
+        GrainFactory.GetGrain<IHostGrain>(host).ReadModuleAsync(Key, _state.Value.Record!.Incarnation);
+
+    private async Task<HostVerdict> VerdictAsync(string host)
+    {
+        var word = await HostWordAsync(host);
+        return new HostVerdict(host, word.Connected, word.Report?.Preparation);
+    }
+
+    private async Task HintHostsAsync()
+    {
+        foreach (var host in _state.Value.Hosts) await GrainFactory.GetGrain<IHostGrain>(host).HintAsync();
+    }
+}

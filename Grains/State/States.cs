@@ -1,0 +1,67 @@
+using System.Collections.Immutable;
+using Pollux.Grains.Abstractions;
+using Pollux.Grains.Core;
+
+namespace Pollux.Grains.State;
+
+[GenerateSerializer, Immutable, Alias("pollux.FleetState")]
+public sealed record FleetState
+{
+    [Id(0)] public ImmutableArray<string> Clusters { get; init; } = [];
+}
+
+[GenerateSerializer, Immutable, Alias("pollux.ClusterState")]
+public sealed record ClusterState
+{
+    [Id(0)] public ClusterPolicy Policy { get; init; } = ClusterPolicy.Default;
+    [Id(1)] public ImmutableArray<string> Hosts { get; init; } = [];
+    [Id(2)] public ImmutableArray<ModuleEntry> Modules { get; init; } = [];
+}
+
+[GenerateSerializer, Immutable, Alias("pollux.HostState")]
+public sealed record HostState
+{
+    /// <summary>Lower-case hex SHA-256 of the secret; null if none is out.</summary>
+    [Id(0)] public string? TokenHash { get; init; }
+    [Id(1)] public long TokenExpiresUnixMs { get; init; }
+
+    /// <summary>The key that used the token, so that a repeated request gets the same answer.</summary>
+    [Id(2)] public string? TokenUsedBy { get; init; }
+
+    /// <summary>The key that the host is bound to; null before it has joined.</summary>
+    [Id(3)] public string? PublicKeyHash { get; init; }
+    [Id(4)] public HostAddresses Addresses { get; init; } = new(null, null);
+    [Id(5)] public long LastSeenUnixMs { get; init; }
+    [Id(6)] public long DesiredVersion { get; init; }
+
+    /// <summary>Of the desired state with that version; another one gets the next version.</summary>
+    [Id(7)] public string DesiredFingerprint { get; init; } = "";
+}
+
+[GenerateSerializer, Immutable, Alias("pollux.MirrorModuleState")]
+public sealed record MirrorModuleState
+{
+    [Id(0)] public ModulePhase Phase { get; init; }
+    [Id(1)] public ModuleSpec? Spec { get; init; }
+
+    /// <summary>Grain keys of both hosts.</summary>
+    [Id(2)] public ImmutableArray<string> Hosts { get; init; } = [];
+    [Id(3)] public bool Run { get; init; }
+    [Id(4)] public ArbiterRecord? Record { get; init; }
+    [Id(5)] public Guid CreationId { get; init; }
+    [Id(6)] public long CreationUnixMs { get; init; }
+    [Id(7)] public OpenCommand? Command { get; init; }
+    [Id(8)] public ImmutableArray<CommandEnd> CommandEnds { get; init; } = [];
+    [Id(9)] public ImmutableArray<RecordHistoryEntry> History { get; init; } = [];
+}
+
+/// <param name="From">The primary when the command was given.</param>
+[GenerateSerializer, Immutable, Alias("pollux.OpenCommand")]
+public sealed record OpenCommand(
+    [property: Id(0)] Guid OperationId, [property: Id(1)] string Kind, [property: Id(2)] string From, [property: Id(3)] long UnixMs);
+
+[GenerateSerializer, Immutable, Alias("pollux.VmState")]
+public sealed record VmState
+{
+    [Id(0)] public VmView? View { get; init; }
+}
