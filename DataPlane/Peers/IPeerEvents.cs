@@ -1,0 +1,15 @@
+using Pollux.DataPlane.Core.Roles;
+
+namespace Pollux.DataPlane.Peers;
+
+/// <summary>What arrives from the peer. Called on the connections' receiving loops; must not block.</summary>
+public interface IPeerEvents
+{
+    /// <summary>A beacon of a module; the answer, if any, goes by <see cref="PeerLink.Answer"/>.</summary>
+    void BeaconReceived(string module, Beacon beacon);
+
+    void BeaconAnswered(string module, BeaconAnswer answer);
+
+    /// <summary><see cref="PeerLink.PeerReachable"/> or <see cref="PeerLink.Status"/> changed.</summary>
+    void PeerChanged();
+}

@@ -1,0 +1,19 @@
+namespace Pollux.DataPlane.Peers;
+
+/// <summary>The times of the link, scaled to the shortest detection time of the modules.</summary>
+public sealed record PeerTempo(long DetectionMs)
+{
+    /// <summary>Interval of pings, as that of beacons.</summary>
+    public int PingMs => (int)Math.Clamp(DetectionMs / 15, 100, 1_000);
+
+    /// <summary>A connection without a message for this long is dropped and dialled anew: TCP's own repeats grow far beyond a detection
+    /// time, so after a short cut a new connection is there sooner than the old one revives.</summary>
+    public int SilenceMs => PingMs * 4;
+
+    /// <summary>Time for TCP and TLS together, at most 1 s.</summary>
+    public int ConnectMs => Math.Min(1_000, PingMs * 5);
+
+    /// <summary>Bounds of the jittered pause between attempts.</summary>
+    public int PauseMsMin => PingMs / 2;
+    public int PauseMsMax => PingMs;
+}
