@@ -1,6 +1,11 @@
+using System.Runtime.Versioning;
 using Pollux.Lab;
+using Pollux.Lab.Benchmarks;
 using Pollux.Lab.Guest;
 using Pollux.Lab.Machines;
+using Pollux.Lab.Scenarios;
+
+[assembly: SupportedOSPlatform("linux")]
 
 try
 {
@@ -12,6 +17,14 @@ try
             return 0;
         case ["guest", "try"]:
             return await GuestTrial.RunAsync();
+        case ["demo"]:
+            return await Demo.StartAsync();
+        case ["demo", "--stop"]:
+            return await Demo.StopAsync();
+        case ["demo", "--scenario", "failover"]:
+            return await FailoverScenario.RunAsync();
+        case ["bench", "replication", .. var options] when options is [] or ["--json", _]:
+            return await ReplicationBenchmark.RunAsync(options is [_, var path] ? path : null);
         case ["clean"]:
             foreach (var id in LabFolder.Abandoned())
             {
@@ -20,7 +33,7 @@ try
             }
             return 0;
         default:
-            Console.Error.WriteLine("usage: pollux-lab guest build | guest try | clean");
+            Console.Error.WriteLine("usage: pollux-lab demo [--scenario failover | --stop] | bench replication [--json FILE] | guest build | guest try | clean");
             return 2;
     }
 }

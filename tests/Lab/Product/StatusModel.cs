@@ -1,0 +1,56 @@
+using System.Text.Json;
+
+namespace Pollux.Lab.Product;
+
+/// <summary>What the lab reads of GET /api/v1/status. Unknown members are ignored; absent lists are empty.</summary>
+public sealed record FleetStatus(IReadOnlyList<ClusterStatus>? Clusters)
+{
+    public static readonly JsonSerializerOptions Json = new(JsonSerializerDefaults.Web);
+}
+
+public sealed record ClusterStatus(string Name, long DetectionMs, IReadOnlyList<HostStatus>? Hosts, IReadOnlyList<ModuleStatus>? Modules);
+
+public sealed record HostStatus(string Name, bool Connected);
+
+public sealed record RecordStatus(long Epoch, string? Primary, IReadOnlyList<string>? InSync);
+
+public sealed record ModuleStatus(
+    string Name, string Directory, bool Run, RecordStatus? Record, IReadOnlyList<ModuleOnHost>? Hosts)
+{
+    /// <summary>The module on a host; host names may be given with or without their cluster.</summary>
+    public ModuleOnHost? On(string host) => Hosts?.FirstOrDefault(one => ShortName(one.Host) == host);
+
+    /// <summary>The host that runs the module, by its own word: PRIM or ALONE, ready.</summary>
+    public string? ReadyPrimary =>
+        Hosts?.Where(one => one is { Role: "PRIM" or "ALONE", Ready: true }).Select(one => ShortName(one.Host)).SingleOrDefault();
+
+    /// <summary>One host is PRIM and ready, the other SECOND and ready: both hold every acknowledged write.</summary>
+    public bool IsMirrored =>
+        Hosts is { Count: 2 } && Hosts.Any(one => one is { Role: "PRIM", Ready: true }) && Hosts.Any(one => one is { Role: "SECOND", Ready: true });
+
+    public bool IsStopped => Hosts is { Count: 2 } && Hosts.All(one => one is { Role: "STOP", Ready: true });
+
+    /// <summary>One line for messages.</summary>
+    public override string ToString() =>
+        $"{Name}: record epoch {Record?.Epoch} primary {Record?.Primary} in sync {{{string.Join(", ", Record?.InSync ?? [])}}}; "
+        + string.Join("; ", (Hosts ?? []).Select(one => one.ToString()));
+
+    public static string ShortName(string host) => host[(host.LastIndexOf('/') + 1)..];
+}
+
+public sealed record ModuleOnHost(
+    string Host, string Role, bool Ready, string DataState, string Code, string Cause, string? VmState,
+    ReplicationStatus? Replication, IReadOnlyList<ProblemStatus>? Problems, IReadOnlyList<EventStatus>? Events)
+{
+    public override string ToString() =>
+        $"{ModuleStatus.ShortName(Host)} {Role}{(Ready ? "" : "…")} {DataState} vm={VmState} [{Code}] {Cause}"
+        + (Replication is { Resyncing: true } r ? $" resync {r.ResyncDoneBytes}/{r.ResyncTotalBytes}" : "")
+        + (Replication?.WaitingFor is { } waiting ? $" waits for {waiting}" : "");
+}
+
+public sealed record ReplicationStatus(
+    bool SessionUp, bool Resyncing, bool FullResync, long DirtyBytes, long ResyncTotalBytes, long ResyncDoneBytes, int HeldOperations, string? WaitingFor);
+
+public sealed record ProblemStatus(string Code, string? Title, string? Cause, string? Action);
+
+public sealed record EventStatus(long UnixMs, string Kind, string Text, string? TraceId);

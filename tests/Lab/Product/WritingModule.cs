@@ -1,0 +1,135 @@
+using Pollux.Lab.Guest;
+using Pollux.Lab.Machines;
+
+namespace Pollux.Lab.Product;
+
+/// <summary>
+/// A mirror module whose VM writes records, with everything that judges it: the consoles of the guest on both hosts, the
+/// observer of its processes, the copies on both disks. The judgement of every fault is <see cref="JudgeAsync"/>.
+/// </summary>
+public sealed class WritingModule : IAsyncDisposable
+{
+    public const int SlotsDefault = 4096;
+
+    /// <summary>From the demand to the first record: libvirt, TCG boot of a small kernel, on cores that are shared.</summary>
+    private static readonly TimeSpan BootMax = TimeSpan.FromSeconds(45);
+
+    private readonly PolluxPair _pair;
+    private readonly GuestDomain _guest;
+
+    private WritingModule(PolluxPair pair, GuestDomain guest)
+    {
+        _pair = pair;
+        _guest = guest;
+        Serials = pair.Machines.Hosts.ToDictionary(host => host.Name, host => new SerialLog(host.Name, host.OnMachine(guest.SerialPath)));
+        Observer = new ExecutionObserver(pair.Machines.Hosts, guest.Name);
+    }
+
+    public string Name => _guest.Name;
+
+    /// <summary>cluster/module, as the CLI wants it.</summary>
+    public string Key => $"{PolluxPair.Cluster}/{Name}";
+
+    public string Folder => _guest.Folder;
+
+    public IReadOnlyDictionary<string, SerialLog> Serials { get; }
+
+    public ExecutionObserver Observer { get; }
+
+    /// <summary>The highest record that any boot of the guest reported as flushed.</summary>
+    public ulong AcknowledgedMax => Serials.Values.Max(serial => serial.AcknowledgedMax);
+
+    /// <summary>Writes the VM's files on one host, creates the module and starts it there.</summary>
+    /// <param name="delayUs">Pause of the guest between two records, µs.</param>
+    public static async Task<WritingModule> CreateAsync(
+        PolluxPair pair, string name, string primary, int slots = SlotsDefault, int delayUs = 2000, long diskBytes = 64L << 20)
+    {
+        var image = await GuestImage.BuildAsync();
+        var guest = new GuestDomain(name, $"{LabHost.ModulesFolder}/{name}", slots, delayUs);
+        await guest.WriteToAsync(pair.Machines[primary].OnMachine(guest.Folder), image, diskBytes);
+        (await pair.CliAsync("module", "create", $"{PolluxPair.Cluster}/{name}", "--directory", guest.Folder, "--primary", primary, "--vm", name)).OrThrow();
+        return new WritingModule(pair, guest);
+    }
+
+    public async Task StartAsync() => (await _pair.CliAsync("module", "start", Key, "--wait", "60s")).OrThrow();
+
+    public async Task StopAsync()
+    {
+        (await _pair.CliAsync("module", "stop", Key, "--wait", "60s")).OrThrow();
+        await WaitForAsync("the module is stopped on both hosts", TimeSpan.FromSeconds(30), status => status.IsStopped);
+    }
+
+    public async Task SwapAsync() => (await _pair.CliAsync("module", "swap", Key, "--wait", "60s")).OrThrow();
+
+    public Task<ModuleStatus?> TryGetStatusAsync() => _pair.Api.TryGetModuleAsync(PolluxPair.Cluster, Name);
+
+    /// <summary>Waits for a state of the module as the control plane shows it.</summary>
+    public async Task<ModuleStatus> WaitForAsync(string what, TimeSpan deadline, Func<ModuleStatus, bool> condition)
+    {
+        ModuleStatus? last = null;
+        return await Eventually.GetAsync(what, deadline, async () =>
+        {
+            last = await TryGetStatusAsync() ?? last;
+            return last is not null && condition(last) ? last : null;
+        }, () => last?.ToString() ?? "no answer of the control plane", TimeSpan.FromMilliseconds(100));
+    }
+
+    public Task<ModuleStatus> WaitUntilMirroredAsync(TimeSpan deadline) =>
+        WaitForAsync("both hosts are in sync (PRIM and SECOND, ready)", deadline, status => status.IsMirrored);
+
+    /// <summary>Waits until the guest on one host, in its newest boot, has acknowledged this many more records.</summary>
+    public async Task WaitForRecordsAsync(string host, ulong more)
+    {
+        var goal = AcknowledgedMax + more;
+        await Eventually.TrueAsync($"the guest on {host} acknowledges record {goal}", BootMax,
+            () => Serials[host].AcknowledgedMax >= goal,
+            () => $"console of {host}: {Serials[host].Last?.ToString() ?? "silent"}");
+    }
+
+    /// <summary>Waits for a boot on a host that began at or after a moment, and for its first acknowledged record.</summary>
+    public Task<GuestBoot> WaitForBootAsync(string host, DateTimeOffset since) =>
+        Eventually.GetAsync($"the guest boots on {host} and writes", BootMax,
+            () => Task.FromResult(Serials[host].Last is { Acknowledged: not null } boot && boot.FirstOutputAt >= since ? boot : null),
+            () => $"console of {host}: {Serials[host].Last?.ToString() ?? "silent"}");
+
+    /// <summary>The path of a host's copy, as the machine sees it: the files below the mount.</summary>
+    public string CopyOn(string host) => _pair.Machines[host].OnMachine(_guest.Folder);
+
+    /// <summary>Stops the module and checks all that must hold after any fault: never two hosts running it, no acknowledged
+    /// record lost, both copies equal.</summary>
+    /// <returns>What is wrong, one sentence each; empty when all is well.</returns>
+    public async Task<ModuleVerdict> JudgeAsync()
+    {
+        await StopAsync();
+        var wrong = new List<string>(Observer.Violations.Select(text => "Two hosts ran the VM: " + text));
+        ulong lost = 0;
+        foreach (var host in _pair.Machines.Hosts)
+        {
+            var scan = RecordFile.Scan(Path.Combine(CopyOn(host.Name), GuestDomain.DiskFile), _guest.Slots);
+            if (!scan.IsWhole)
+                wrong.Add($"The records on {host.Name} are not whole: {scan}");
+            var lostHere = Serials.Values.SelectMany(serial => serial.Boots).Where(boot => boot.Acknowledged is not null)
+                .SelectMany(boot => scan.LostOf(boot.Acknowledged!.Value)).ToList();
+            if (lostHere.Count > 0)
+                wrong.Add($"{lostHere.Count} acknowledged records are not on {host.Name}, first {lostHere[0]} (highest there {scan.Max}).");
+            lost = Math.Max(lost, (ulong)lostHere.Count);
+        }
+        wrong.AddRange(Serials.Values.SelectMany(serial => serial.Oddities));
+        foreach (var boot in Serials.Values.SelectMany(serial => serial.Boots).Where(boot => boot.FoundBad > 0 || boot.FoundMissing > 0))
+            wrong.Add($"The guest's own scan on {boot.Host} found {boot.FoundBad} bad and {boot.FoundMissing} missing records.");
+        wrong.AddRange((await DirectoryComparison.CompareAsync(CopyOn(_pair.Machines.Hosts[0].Name), CopyOn(_pair.Machines.Hosts[1].Name)))
+            .Select(text => "The copies differ: " + text));
+        return new ModuleVerdict(lost, wrong);
+    }
+
+    public async ValueTask DisposeAsync()
+    {
+        await Observer.DisposeAsync();
+        foreach (var serial in Serials.Values)
+            await serial.DisposeAsync();
+    }
+}
+
+/// <param name="LostRecords">Acknowledged records that one of the copies does not hold.</param>
+/// <param name="Wrong">Everything that must not be, one sentence each.</param>
+public sealed record ModuleVerdict(ulong LostRecords, IReadOnlyList<string> Wrong);
