@@ -5,7 +5,6 @@ namespace Pollux.Lab;
 /// <summary>kill(2): the lab's faults are signals to single, known processes.</summary>
 public static partial class Signals
 {
-    public const int Interrupt = 2;
     public const int Kill = 9;
     public const int Terminate = 15;
     public const int Continue = 18;

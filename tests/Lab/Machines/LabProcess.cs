@@ -90,21 +90,13 @@ public sealed class LabProcess : IAsyncDisposable
         await WaitForEndAsync(TimeSpan.FromSeconds(10));
     }
 
-    /// <summary>SIGTERM, and SIGKILL when the process is still there after the grace.</summary>
-    public async Task StopAsync(TimeSpan grace)
-    {
-        if (ProcessId is { } id)
-            Signals.Send(id, Signals.Terminate);
-        using var timer = new CancellationTokenSource(grace);
-        try
-        {
-            await _outer.WaitForExitAsync(timer.Token);
-        }
-        catch (OperationCanceledException)
-        {
-            await KillAsync();
-        }
-    }
+    /// <summary>SIGSTOP: the process is there and does nothing, as under a hypervisor that stalls; undone by <see cref="Thaw"/>.</summary>
+    public void Freeze() => Signals.Send(ProcessId ?? throw new LabException($"{Name} has ended."), Signals.Stop);
+
+    public void Thaw() => Signals.Send(ProcessId ?? throw new LabException($"{Name} has ended."), Signals.Continue);
+
+    /// <summary>SIGTERM, as a service manager stops it.</summary>
+    public void Terminate() => Signals.Send(ProcessId ?? throw new LabException($"{Name} has ended."), Signals.Terminate);
 
     public async Task WaitForEndAsync(TimeSpan deadline)
     {

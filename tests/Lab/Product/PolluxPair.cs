@@ -61,7 +61,7 @@ public sealed class PolluxPair : IAsyncDisposable
             foreach (var host in machines.Hosts)
             {
                 var added = (await pair.CliAsync("host", "add", $"{Cluster}/{host.Name}", "--json")).OrThrow();
-                await pair.JoinAsync(host, TokenOf(added.Output));
+                (await pair.TryJoinAsync(host, TokenOf(added.Output))).OrThrow();
                 await pair.StartDataPlaneAsync(host);
                 report($"Host {host.Name} has joined the cluster '{Cluster}'");
             }
@@ -134,12 +134,13 @@ public sealed class PolluxPair : IAsyncDisposable
         return path;
     }
 
-    private async Task JoinAsync(LabHost host, string token) =>
-        (await host.ExecAsync(
-            ["dotnet", _hostProgram, "join", "--server", ServerAddress.ToString().TrimEnd('/'), "--token", token, "--address", host.Address.ToString()],
-            ReadyMax)).OrThrow();
+    /// <summary>Runs <c>pollux-host join</c> with a one-time token.</summary>
+    public Task<ShellResult> TryJoinAsync(LabHost host, string token) => host.ExecAsync(
+        ["dotnet", _hostProgram, "join", "--server", ServerAddress.ToString().TrimEnd('/'), "--token", token, "--address", host.Address.ToString()],
+        ReadyMax);
 
-    private static string TokenOf(string json)
+    /// <summary>The token in the JSON answer of <c>pollux host add</c>.</summary>
+    public static string TokenOf(string json)
     {
         using var document = JsonDocument.Parse(json);
         return document.RootElement.GetProperty("token").GetString() ?? throw new LabException($"No token in {json}");
