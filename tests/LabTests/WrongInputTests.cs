@@ -88,8 +88,10 @@ public sealed class WrongInputTests(PairStage stage)
         Assert.Contains(reason, result.Said, StringComparison.OrdinalIgnoreCase);
         Assert.Contains(directory, result.Said, StringComparison.Ordinal);
         Assert.Equal(before, await ModulesAsync());
+        if (directory == stage.Module.Folder)
+            return;
         foreach (var host in stage.Pair.Machines.Hosts)
-            Assert.DoesNotContain(directory + " ", File.ReadAllText($"/proc/{host.InitProcessId}/mounts").Replace(stage.Module.Folder + " ", "", StringComparison.Ordinal), StringComparison.Ordinal);
+            Assert.DoesNotContain($" {directory} ", await File.ReadAllTextAsync($"/proc/{host.InitProcessId}/mounts"), StringComparison.Ordinal);
     }
 
     private Task<ShellResult> CreateAsync(string name, string directory, params string[] more) =>
