@@ -1,4 +1,5 @@
 using System.Text;
+using Pollux.DataPlane.Native;
 
 namespace Pollux.DataPlane.Fuse;
 
@@ -45,7 +46,7 @@ public sealed class CoverFileSystem : IFuseHandler
                 reply.Reply(token, new FuseAttrOut { Attr = Attributes(request.NodeId) });
                 break;
             case FuseOpcode.Open when request.NodeId == File:
-                if (((int)request.As<FuseOpenIn>().Flags & LinuxOpenFlags.AccessMode) != LinuxOpenFlags.ReadOnly)
+                if (((int)request.As<FuseOpenIn>().Flags & OpenFlags.AccessMask) != OpenFlags.ReadOnly)
                     reply.Error(token, Errno.EROFS);
                 else
                     reply.Reply(token, new FuseOpenOut { OpenFlags = FuseOpenFlags.DirectIo });

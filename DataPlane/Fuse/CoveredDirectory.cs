@@ -1,6 +1,7 @@
 using System.Globalization;
 using System.Runtime.InteropServices;
 using Microsoft.Win32.SafeHandles;
+using Pollux.DataPlane.Native;
 
 namespace Pollux.DataPlane.Fuse;
 
@@ -77,7 +78,7 @@ public sealed class CoveredDirectory : IDisposable
 
     internal static SafeFileHandle OpenPath(string path)
     {
-        var descriptor = FuseNative.Open(path, LinuxOpenFlags.Path | LinuxOpenFlags.Directory | LinuxOpenFlags.CloseOnExec, 0);
+        var descriptor = FuseNative.Open(path, OpenFlags.Path | OpenFlags.Directory | OpenFlags.CloseOnExec, 0);
         if (descriptor < 0)
             throw new FuseException($"Cannot open the directory {path}", Marshal.GetLastPInvokeError());
         return new SafeFileHandle(descriptor, ownsHandle: true);

@@ -2,6 +2,7 @@ using System.Diagnostics;
 using System.Globalization;
 using System.Runtime.InteropServices;
 using Microsoft.Win32.SafeHandles;
+using Pollux.DataPlane.Native;
 
 namespace Pollux.DataPlane.Fuse;
 

@@ -1,5 +1,6 @@
 using System.Runtime.InteropServices;
 using Microsoft.Win32.SafeHandles;
+using Pollux.DataPlane.Native;
 
 namespace Pollux.DataPlane.Fuse;
 

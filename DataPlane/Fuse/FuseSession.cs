@@ -1,6 +1,7 @@
 using System.Globalization;
 using System.Runtime.InteropServices;
 using Microsoft.Win32.SafeHandles;
+using Pollux.DataPlane.Native;
 
 namespace Pollux.DataPlane.Fuse;
 
@@ -119,7 +120,7 @@ public sealed class FuseSession : IDisposable
     {
         // Close on exec: a child that inherited the descriptor would keep the connection alive after the death of this process, and
         // applications would hang instead of getting ENOTCONN.
-        var descriptor = FuseNative.Open("/dev/fuse", LinuxOpenFlags.ReadWrite | LinuxOpenFlags.CloseOnExec, 0);
+        var descriptor = FuseNative.Open("/dev/fuse", OpenFlags.ReadWrite | OpenFlags.CloseOnExec, 0);
         if (descriptor < 0)
             throw new FuseException("Cannot open /dev/fuse", Marshal.GetLastPInvokeError());
         return new SafeFileHandle(descriptor, ownsHandle: true);

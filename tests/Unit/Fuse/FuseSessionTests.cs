@@ -81,12 +81,13 @@ public sealed class FuseSessionTests
 
         const int writers = 8;
         var data = Pattern(4096);
-        await Task.WhenAll(Enumerable.Range(0, writers).Select(writer => Task.Run(() =>
+        // Threads of their own: blocked in the kernel they would starve the pool that answers them.
+        await Task.WhenAll(Enumerable.Range(0, writers).Select(writer => Task.Factory.StartNew(() =>
         {
             using var file = File.OpenHandle(sandbox.File1("disk"), FileMode.Open, FileAccess.Write);
             for (var i = 0; i < 200; i++)
                 RandomAccess.Write(file, data, (writer * 200L + i) * 4096 % DiskBytes);
-        })));
+        }, CancellationToken.None, TaskCreationOptions.LongRunning, TaskScheduler.Default)));
         held.Writer.Complete();
         await answering;
 

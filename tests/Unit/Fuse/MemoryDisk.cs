@@ -1,5 +1,6 @@
 using System.Collections.Concurrent;
 using Pollux.DataPlane.Fuse;
+using Pollux.DataPlane.Native;
 
 namespace Pollux.Tests.Unit.Fuse;
 

@@ -1,0 +1,306 @@
+using Pollux.DataPlane.Fuse;
+using Pollux.DataPlane.Native;
+using Pollux.DataPlane.Storage;
+
+namespace Pollux.DataPlane.Volumes;
+
+/// <content>Names: lookup, directories, creation, links, renames.</content>
+public sealed partial class FuseVolume
+{
+    [ThreadStatic]
+    private static DirectoryPage? t_page;
+
+    private void Lookup(in FuseRequest request, FuseReplier reply)
+    {
+        var rest = request.Body;
+        var name = FuseRequest.TakeName(ref rest);
+        if (name.Length > NameBytesMax)
+        {
+            reply.Error(request.Token, Errno.ENAMETOOLONG);
+            return;
+        }
+
+        var result = _volume.Lookup(request.NodeId, name, out var attributes);
+        if (result == 0)
+            Entry(request.Token, attributes, reply);
+        else
+            reply.Error(request.Token, VolumeErrno.ForKernel(result));
+    }
+
+    /// <summary>Gives the kernel an entry and with it a reference, which is taken back if the kernel no longer waits.</summary>
+    private void Entry(FuseReplyToken token, in ObjectAttributes attributes, FuseReplier reply)
+    {
+        Note(attributes);
+        if (!reply.Reply(token, FuseAttributes.Entry(attributes)))
+            _volume.Forget(attributes.Object, 1);
+    }
+
+    private void ReadDirectory(in FuseRequest request, FuseReplier reply)
+    {
+        var page = t_page ??= new DirectoryPage();
+        ref readonly var read = ref request.As<FuseReadIn>();
+        page.Begin(this, request.Opcode == FuseOpcode.ReadDirectoryPlus, FuseDirectoryWriter.For(request));
+        var result = _volume.ReadDirectory(read.Handle, (long)read.Offset, page.Visit);
+        var length = page.End();
+        if (result == 0)
+        {
+            if (!reply.Payload(request, length))
+                page.TakeBack(_volume);
+        }
+        else
+        {
+            page.TakeBack(_volume);
+            reply.Error(request.Token, VolumeErrno.ForKernel(result));
+        }
+    }
+
+    private void ChangeNamespace(in FuseRequest request, FuseReplier reply)
+    {
+        var token = request.Token;
+        var result = Build(request, out var mutation);
+        if (result != 0)
+        {
+            reply.Error(token, result);
+            return;
+        }
+
+        if (request.Opcode == FuseOpcode.Create)
+        {
+            var flags = (int)request.As<FuseCreateIn>().Flags;
+            _volume.Mutate(mutation, (errno, created) => OpenCreated(token, mutation, flags, errno, created, reply));
+            return;
+        }
+
+        if (mutation.Kind is MutationKind.Unlink or MutationKind.RemoveDirectory or MutationKind.Rename)
+        {
+            Mutate(mutation, token, reply);
+            return;
+        }
+
+        _volume.Mutate(mutation, (errno, attributes) =>
+        {
+            if (errno == 0)
+                Entry(token, attributes, reply);
+            else
+                reply.Error(token, VolumeErrno.ForKernel(errno));
+        });
+    }
+
+    /// <returns>0, or an errno for a request that is refused here.</returns>
+    private int Build(in FuseRequest request, out Mutation mutation)
+    {
+        mutation = new Mutation(MutationKind.Unlink);
+        var two = false;
+        ReadOnlySpan<byte> names;
+        MutationKind kind;
+        uint mode = 0, deviceNumber = 0, flags = 0;
+        ulong newParent = 0, obj = 0;
+        switch (request.Opcode)
+        {
+            case FuseOpcode.Create:
+                names = request.After<FuseCreateIn>();
+                (kind, mode) = (MutationKind.CreateFile, StMode.Regular | request.As<FuseCreateIn>().Mode & StMode.PermissionMask);
+                break;
+            case FuseOpcode.MakeNode:
+                names = request.After<FuseMakeNodeIn>();
+                (mode, deviceNumber) = (request.As<FuseMakeNodeIn>().Mode, request.As<FuseMakeNodeIn>().DeviceNumber);
+                kind = StMode.IsRegular(mode) ? MutationKind.CreateFile : MutationKind.MakeNode;
+                break;
+            case FuseOpcode.MakeDirectory:
+                names = request.After<FuseMakeDirectoryIn>();
+                (kind, mode) = (MutationKind.MakeDirectory, StMode.Directory | request.As<FuseMakeDirectoryIn>().Mode & StMode.PermissionMask);
+                break;
+            case FuseOpcode.Symlink:
+                (names, two) = (request.Body, true);
+                (kind, mode) = (MutationKind.Symlink, StMode.SymbolicLink | 0x1FF);
+                break;
+            case FuseOpcode.Link:
+                names = request.After<FuseLinkIn>();
+                (kind, obj) = (MutationKind.Link, request.As<FuseLinkIn>().OldNodeId);
+                break;
+            case FuseOpcode.Unlink:
+                (names, kind) = (request.Body, MutationKind.Unlink);
+                break;
+            case FuseOpcode.RemoveDirectory:
+                (names, kind) = (request.Body, MutationKind.RemoveDirectory);
+                break;
+            case FuseOpcode.Rename:
+                (names, two) = (request.After<FuseRenameIn>(), true);
+                (kind, newParent) = (MutationKind.Rename, request.As<FuseRenameIn>().NewDirectory);
+                break;
+            case FuseOpcode.Rename2:
+                (names, two) = (request.After<FuseRename2In>(), true);
+                (kind, newParent, flags) = (MutationKind.Rename, request.As<FuseRename2In>().NewDirectory, request.As<FuseRename2In>().Flags);
+                if ((flags & ~(Libc.RenameNoReplace | Libc.RenameExchange)) != 0)
+                    return Errno.EINVAL;
+                break;
+            default:
+                throw new FuseException($"{request.Opcode} changes no names.");
+        }
+
+        var name = FuseRequest.TakeName(ref names).ToArray();
+        var second = two ? FuseRequest.TakeName(ref names).ToArray() : [];
+        if (name.Length > NameBytesMax || (kind == MutationKind.Rename && second.Length > NameBytesMax))
+            return Errno.ENAMETOOLONG;
+        var gid = request.Header.Gid;
+        if (mode != 0)
+        {
+            var result = Inherit(request.NodeId, ref gid, ref mode);
+            if (result != 0)
+                return VolumeErrno.ForKernel(result);
+        }
+
+        mutation = new Mutation(kind)
+        {
+            Object = obj,
+            Parent = request.NodeId,
+            Name = name,
+            NewParent = newParent,
+            NewName = kind == MutationKind.Rename ? second : [],
+            Data = kind == MutationKind.Symlink ? second : [],
+            Mode = mode,
+            Uid = request.Header.Uid,
+            Gid = gid,
+            DeviceNumber = deviceNumber,
+            Flags = flags,
+        };
+        return 0;
+    }
+
+    /// <summary>What the kernel's inode_init_owner does for file systems of its own: entries of a set-group-id directory get its group,
+    /// directories the bit as well.</summary>
+    private int Inherit(ulong parent, ref uint gid, ref uint mode)
+    {
+        var result = _volume.GetAttributes(parent, out var directory);
+        if (result == 0 && (directory.Mode & SetGroupId) != 0)
+        {
+            gid = directory.Gid;
+            mode |= StMode.IsDirectory(mode) ? SetGroupId : 0;
+        }
+
+        return result;
+    }
+
+    private void OpenCreated(FuseReplyToken token, Mutation create, int flags, int errno, ObjectAttributes created, FuseReplier reply)
+    {
+        if (errno == Errno.EEXIST && (flags & OpenFlags.Exclusive) == 0)
+        {
+            OpenExisting(token, create, flags, reply);
+            return;
+        }
+
+        if (errno != 0)
+        {
+            reply.Error(token, VolumeErrno.ForKernel(errno));
+            return;
+        }
+
+        var result = _volume.Open(created.Object, flags & ~(OpenFlags.Create | OpenFlags.Exclusive | OpenFlags.Truncate), out var handle);
+        if (result != 0)
+        {
+            _volume.Forget(created.Object, 1);
+            reply.Error(token, VolumeErrno.ForKernel(result));
+            return;
+        }
+
+        Note(created);
+        _openHandles[handle] = 0;
+        var answer = new FuseCreateOut
+        {
+            Entry = FuseAttributes.Entry(created),
+            Open = new FuseOpenOut { Handle = handle, OpenFlags = ModeOf(flags) },
+        };
+        if (reply.Reply(token, answer))
+            return;
+        Close(handle);
+        _volume.Forget(created.Object, 1);
+    }
+
+    /// <summary>Somebody created the name between the kernel's lookup and its CREATE. The kernel takes the file for a new one, so the
+    /// truncation that it would ask for with SETATTR is done here.</summary>
+    private void OpenExisting(FuseReplyToken token, Mutation create, int flags, FuseReplier reply)
+    {
+        var result = _volume.Lookup(create.Parent, create.Name, out var existing);
+        if (result == 0 && !StMode.IsRegular(existing.Mode))
+        {
+            _volume.Forget(existing.Object, 1);
+            result = StMode.IsDirectory(existing.Mode) ? Errno.EISDIR : Errno.EEXIST;
+        }
+
+        if (result != 0)
+        {
+            reply.Error(token, VolumeErrno.ForKernel(result));
+            return;
+        }
+
+        if ((flags & OpenFlags.Truncate) == 0)
+        {
+            OpenCreated(token, create, flags | OpenFlags.Exclusive, 0, existing, reply);
+            return;
+        }
+
+        var truncate = new Mutation(MutationKind.SetAttributes) { Object = existing.Object, Mask = AttributeMask.Size };
+        _volume.Mutate(truncate, (errno, truncated) =>
+        {
+            if (errno != 0)
+                _volume.Forget(existing.Object, 1);
+            OpenCreated(token, create, flags | OpenFlags.Exclusive, errno, truncated, reply);
+        });
+    }
+
+    private unsafe void ReadLink(in FuseRequest request, FuseReplier reply)
+    {
+        // PATH_MAX (limits.h).
+        var target = stackalloc byte[4096];
+        var result = _volume.ReadLink(request.NodeId, new Span<byte>(target, 4096), out var length);
+        if (result == 0)
+            reply.Data(request.Token, new ReadOnlySpan<byte>(target, length));
+        else
+            reply.Error(request.Token, VolumeErrno.ForKernel(result));
+    }
+
+    /// <summary>One reply to READDIR or READDIRPLUS in the making; one per worker, so that reading directories allocates nothing.</summary>
+    private sealed class DirectoryPage
+    {
+        private readonly List<ulong> _referenced = [];
+        private FuseVolume _owner = null!;
+        private FuseDirectoryWriter _writer;
+        private bool _plus;
+
+        public DirectoryPage() => Visit = Add;
+
+        public DirectoryVisitor Visit { get; }
+
+        public void Begin(FuseVolume owner, bool plus, FuseDirectoryWriter writer)
+        {
+            _owner = owner;
+            _plus = plus;
+            _writer = writer;
+            _referenced.Clear();
+        }
+
+        public int End() => _writer.Length;
+
+        public void TakeBack(IModuleVolume volume)
+        {
+            foreach (var obj in _referenced)
+                volume.Forget(obj, 1);
+            _referenced.Clear();
+        }
+
+        private bool Add(ReadOnlySpan<byte> name, in ObjectAttributes attributes, long nextCookie)
+        {
+            if (!_plus)
+                return _writer.TryAdd(name, attributes.Object, attributes.Mode, nextCookie);
+            // The kernel takes no reference for "." and "..".
+            if (name is [(byte)'.'] or [(byte)'.', (byte)'.'])
+                return _writer.TryAddPlus(name, new FuseEntryOut { Attr = FuseAttributes.Attr(attributes) }, nextCookie);
+            if (!_writer.TryAddPlus(name, FuseAttributes.Entry(attributes), nextCookie))
+                return false;
+            _owner.Note(attributes);
+            _owner._volume.Reference(attributes.Object);
+            _referenced.Add(attributes.Object);
+            return true;
+        }
+    }
+}

@@ -1,0 +1,272 @@
+using System.Collections.Concurrent;
+using Pollux.DataPlane.Fuse;
+using Pollux.DataPlane.Native;
+using Pollux.DataPlane.Storage;
+
+namespace Pollux.DataPlane.Volumes;
+
+/// <summary>The FUSE front end of a serving module: every operation of the kernel as a call of <see cref="IModuleVolume"/>. Node ids are
+/// object ids; the root is 1 for both.</summary>
+/// <remarks>
+/// Reads are answered on the worker's thread, from the worker's buffer. Writes, flushes and mutations are answered when the volume says
+/// that they are done on every member, from whichever thread that is. This class has no lock: its state is two concurrent sets.
+/// <para>Files opened with O_DIRECT or for writing bypass the page cache (FOPEN_DIRECT_IO) and are written in parallel: one write of the
+/// application is one write here. Read-only files are cached; the kernel drops the cache when a file has changed
+/// (FUSE_AUTO_INVAL_DATA). Shared mappings work in both modes from Linux 6.6 on; before, a file opened for writing without O_DIRECT
+/// stays in the cached mode, where they always worked.</para>
+/// <para>The volume acts as root, so what the kernel would do to a file of an ordinary user is done here: set-user-id and set-group-id
+/// are cleared on write, truncation and change of owner (FUSE_HANDLE_KILLPRIV_V2), and entries of a set-group-id directory
+/// inherit its group. File capabilities are cleared by the file system below on each host.</para>
+/// </remarks>
+public sealed partial class FuseVolume : IFuseHandler
+{
+    /// <summary>Longest entry name of Linux file systems, bytes (NAME_MAX, limits.h).</summary>
+    private const int NameBytesMax = 255;
+
+    private readonly IModuleVolume _volume;
+    private readonly FuseCompletions _completions;
+    private readonly ConcurrentDictionary<ulong, byte> _openHandles = new();
+
+    /// <summary>Regular files whose set-user-id or set-group-id bit the kernel was told of. Bounded by the number of such files.</summary>
+    private readonly ConcurrentDictionary<ulong, byte> _privileged = new();
+    private volatile bool _anyPrivileged;
+    private FuseOpenFlags _writerFlags;
+
+    /// <param name="volume">A volume that serves; its completions go to <paramref name="completions"/>.</param>
+    public FuseVolume(IModuleVolume volume, FuseCompletions completions)
+    {
+        _volume = volume;
+        _completions = completions;
+    }
+
+    /// <summary>What a session of this handler is started with.</summary>
+    /// <param name="source">The module's name, for the mount table.</param>
+    public static FuseSessionOptions SessionOptions(string source) => new() { Source = source, HandlerKillsPrivileges = true };
+
+    public void Started(in FuseNegotiation negotiated, FuseReplier reply)
+    {
+        _writerFlags = negotiated.Flags.HasFlag(FuseInitFlags.DirectIoAllowMmap)
+            ? FuseOpenFlags.DirectIo | FuseOpenFlags.ParallelDirectWrites
+            : FuseOpenFlags.None;
+        _completions.Connect(_volume, reply);
+    }
+
+    public void Forget(ulong nodeId, ulong lookups) => _volume.Forget(nodeId, lookups);
+
+    /// <summary>Closes what applications had open when the connection ended: an aborted kernel sends no RELEASE.</summary>
+    public void Ended()
+    {
+        foreach (var handle in _openHandles.Keys)
+            Close(handle);
+    }
+
+    public void Handle(in FuseRequest request, FuseReplier reply)
+    {
+        switch (request.Opcode)
+        {
+            case FuseOpcode.Read:
+                Read(request, reply);
+                break;
+            case FuseOpcode.Write:
+                Write(request, reply);
+                break;
+            case FuseOpcode.Fsync:
+                var dataOnly = request.As<FuseFsyncIn>().Flags.HasFlag(FuseFsyncFlags.DataOnly);
+                _volume.Flush(request.NodeId, dataOnly, FuseCompletions.ForFlush(request.Token));
+                break;
+            case FuseOpcode.FsyncDirectory or FuseOpcode.SyncFs:
+                // A directory's entries are stable when the whole volume is.
+                _volume.Flush(0, dataOnly: false, FuseCompletions.ForFlush(request.Token));
+                break;
+            case FuseOpcode.Lookup:
+                Lookup(request, reply);
+                break;
+            case FuseOpcode.GetAttr:
+                GetAttributes(request, reply);
+                break;
+            case FuseOpcode.SetAttr:
+                SetAttributes(request, reply);
+                break;
+            case FuseOpcode.Open or FuseOpcode.OpenDirectory:
+                Open(request, reply);
+                break;
+            case FuseOpcode.Release or FuseOpcode.ReleaseDirectory:
+                Close(request.As<FuseReleaseIn>().Handle);
+                reply.Ok(request.Token);
+                break;
+            case FuseOpcode.ReadDirectory or FuseOpcode.ReadDirectoryPlus:
+                ReadDirectory(request, reply);
+                break;
+            case FuseOpcode.Seek:
+                Seek(request, reply);
+                break;
+            case FuseOpcode.Fallocate:
+                Allocate(request, reply);
+                break;
+            case FuseOpcode.StatFs:
+                StatFs(request, reply);
+                break;
+            case FuseOpcode.ReadLink:
+                ReadLink(request, reply);
+                break;
+            case FuseOpcode.Create or FuseOpcode.MakeNode or FuseOpcode.MakeDirectory or FuseOpcode.Symlink or FuseOpcode.Link
+                or FuseOpcode.Unlink or FuseOpcode.RemoveDirectory or FuseOpcode.Rename or FuseOpcode.Rename2:
+                ChangeNamespace(request, reply);
+                break;
+            case FuseOpcode.GetXattr or FuseOpcode.ListXattr or FuseOpcode.SetXattr or FuseOpcode.RemoveXattr:
+                Xattr(request, reply);
+                break;
+            default:
+                // ENOSYS makes the kernel fall back (COPY_FILE_RANGE, STATX, TMPFILE) or stop asking (FLUSH: closing a file does nothing
+                // here, all its writes have been answered).
+                reply.Error(request.Token, Errno.ENOSYS);
+                break;
+        }
+    }
+
+    private void Read(in FuseRequest request, FuseReplier reply)
+    {
+        ref readonly var read = ref request.As<FuseReadIn>();
+        var size = (int)Math.Min(read.Size, (uint)request.PayloadCapacity);
+        var result = _volume.Read(read.Handle, (long)read.Offset, request.Payload[..size], out var count);
+        if (result == 0)
+            reply.Payload(request, count);
+        else
+            reply.Error(request.Token, VolumeErrno.ForKernel(result));
+    }
+
+    private void Write(in FuseRequest request, FuseReplier reply)
+    {
+        ref readonly var write = ref request.As<FuseWriteIn>();
+        var data = request.After<FuseWriteIn>();
+        if (data.Length != write.Size)
+            throw new FuseException($"A WRITE of {write.Size} bytes carries {data.Length}.");
+        if (write.Offset > long.MaxValue - write.Size)
+        {
+            reply.Error(request.Token, Errno.EFBIG);
+            return;
+        }
+
+        // O_SYNC is O_DSYNC and one more bit (asm-generic/fcntl.h).
+        const uint syncOnly = 0x100000;
+        var tag = (write.Flags & OpenFlags.DataSync) == 0
+            ? FuseCompletions.ForWrite(request.Token)
+            : _completions.ForStableWrite(request.Token, request.NodeId, dataOnly: (write.Flags & syncOnly) == 0);
+        if (_anyPrivileged && write.WriteFlags.HasFlag(FuseWriteFlags.KillSuidGid) && _privileged.ContainsKey(request.NodeId))
+            WriteAfterKillingPrivileges(request.NodeId, (long)write.Offset, data.ToArray(), tag);
+        else
+            _volume.Write(request.NodeId, (long)write.Offset, data, tag);
+    }
+
+    private void WriteAfterKillingPrivileges(ulong obj, long offsetBytes, byte[] data, OperationTag tag)
+    {
+        var result = _volume.GetAttributes(obj, out var before);
+        if (result != 0)
+        {
+            _completions.Completed(tag, result, 0);
+            return;
+        }
+
+        var mutation = new Mutation(MutationKind.SetAttributes)
+        {
+            Object = obj,
+            Mask = AttributeMask.Mode,
+            Mode = WithoutPrivileges(before.Mode),
+        };
+        _volume.Mutate(mutation, (errno, after) =>
+        {
+            if (errno != 0)
+            {
+                _completions.Completed(tag, errno, 0);
+                return;
+            }
+
+            Note(after);
+            _volume.Write(obj, offsetBytes, data, tag);
+        });
+    }
+
+    private void Open(in FuseRequest request, FuseReplier reply)
+    {
+        var flags = (int)request.As<FuseOpenIn>().Flags;
+        var result = _volume.Open(request.NodeId, flags, out var handle);
+        if (result != 0)
+        {
+            reply.Error(request.Token, VolumeErrno.ForKernel(result));
+            return;
+        }
+
+        _openHandles[handle] = 0;
+        var mode = request.Opcode == FuseOpcode.Open ? ModeOf(flags) : FuseOpenFlags.None;
+        if (!reply.Reply(request.Token, new FuseOpenOut { Handle = handle, OpenFlags = mode }))
+            Close(handle);
+    }
+
+    private FuseOpenFlags ModeOf(int flags)
+    {
+        if ((flags & OpenFlags.Direct) != 0)
+            return FuseOpenFlags.DirectIo | FuseOpenFlags.ParallelDirectWrites;
+        return (flags & OpenFlags.AccessMask) == OpenFlags.ReadOnly ? FuseOpenFlags.None : _writerFlags;
+    }
+
+    private void Close(ulong handle)
+    {
+        if (_openHandles.TryRemove(handle, out _))
+            _volume.Close(handle);
+    }
+
+    private void Seek(in FuseRequest request, FuseReplier reply)
+    {
+        ref readonly var seek = ref request.As<FuseSeekIn>();
+        var result = _volume.Seek(seek.Handle, (long)seek.Offset, (int)seek.Whence, out var offsetBytes);
+        if (result == 0)
+            reply.Reply(request.Token, new FuseSeekOut { Offset = (ulong)offsetBytes });
+        else
+            reply.Error(request.Token, VolumeErrno.ForKernel(result));
+    }
+
+    private void Allocate(in FuseRequest request, FuseReplier reply)
+    {
+        ref readonly var allocate = ref request.As<FuseFallocateIn>();
+        const uint supported = Libc.FallocateKeepSize | Libc.FallocatePunchHole | Libc.FallocateZeroRange;
+        if ((allocate.Mode & ~supported) != 0)
+        {
+            reply.Error(request.Token, Errno.EOPNOTSUPP);
+            return;
+        }
+
+        Mutate(new Mutation(MutationKind.Allocate)
+        {
+            Object = request.NodeId,
+            Flags = allocate.Mode,
+            OffsetBytes = (long)allocate.Offset,
+            LengthBytes = (long)allocate.Length,
+        }, request.Token, reply);
+    }
+
+    private void StatFs(in FuseRequest request, FuseReplier reply)
+    {
+        var result = _volume.StatFs(out var space);
+        if (result != 0)
+        {
+            reply.Error(request.Token, VolumeErrno.ForKernel(result));
+            return;
+        }
+
+        reply.Reply(request.Token, new FuseStatFsOut
+        {
+            Blocks = space.Blocks,
+            BlocksFree = space.BlocksFree,
+            BlocksAvailable = space.BlocksAvailable,
+            Files = space.Files,
+            FilesFree = space.FilesFree,
+            BlockSize = space.BlockSizeBytes,
+            FragmentSize = space.BlockSizeBytes,
+            NameLengthMax = space.NameLengthMax,
+        });
+    }
+
+    /// <summary>A mutation that is answered by its errno alone.</summary>
+    private void Mutate(Mutation mutation, FuseReplyToken token, FuseReplier reply) =>
+        _volume.Mutate(mutation, (errno, _) => reply.Error(token, VolumeErrno.ForKernel(errno)));
+}
