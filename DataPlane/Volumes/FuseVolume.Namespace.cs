@@ -89,96 +89,80 @@ public sealed partial class FuseVolume
     /// <returns>0, or an errno for a request that is refused here.</returns>
     private int Build(in FuseRequest request, out Mutation mutation)
     {
-        mutation = new Mutation(MutationKind.Unlink);
-        var two = false;
-        ReadOnlySpan<byte> names;
-        MutationKind kind;
-        uint mode = 0, deviceNumber = 0, flags = 0;
-        ulong newParent = 0, obj = 0;
+        mutation = Parse(request);
+        if (mutation.Name.Length > NameBytesMax || mutation.NewName.Length > NameBytesMax)
+            return Errno.ENAMETOOLONG;
+        if (mutation.Kind == MutationKind.Rename && (mutation.Flags & ~(Libc.RenameNoReplace | Libc.RenameExchange)) != 0)
+            return Errno.EINVAL;
+        var creates = mutation.Kind is MutationKind.CreateFile or MutationKind.MakeDirectory or MutationKind.MakeNode or MutationKind.Symlink;
+        return creates ? Inherit(ref mutation) : 0;
+    }
+
+    private static Mutation Parse(in FuseRequest request)
+    {
         switch (request.Opcode)
         {
             case FuseOpcode.Create:
-                names = request.After<FuseCreateIn>();
-                (kind, mode) = (MutationKind.CreateFile, StMode.Regular | request.As<FuseCreateIn>().Mode & StMode.PermissionMask);
-                break;
+                var mode = StMode.Regular | request.As<FuseCreateIn>().Mode & StMode.PermissionMask;
+                return Named(request, MutationKind.CreateFile, request.After<FuseCreateIn>(), out _) with { Mode = mode };
             case FuseOpcode.MakeNode:
-                names = request.After<FuseMakeNodeIn>();
-                (mode, deviceNumber) = (request.As<FuseMakeNodeIn>().Mode, request.As<FuseMakeNodeIn>().DeviceNumber);
-                kind = StMode.IsRegular(mode) ? MutationKind.CreateFile : MutationKind.MakeNode;
-                break;
+                var (type, device) = (request.As<FuseMakeNodeIn>().Mode, request.As<FuseMakeNodeIn>().DeviceNumber);
+                var kind = StMode.IsRegular(type) ? MutationKind.CreateFile : MutationKind.MakeNode;
+                return Named(request, kind, request.After<FuseMakeNodeIn>(), out _) with { Mode = type, DeviceNumber = device };
             case FuseOpcode.MakeDirectory:
-                names = request.After<FuseMakeDirectoryIn>();
-                (kind, mode) = (MutationKind.MakeDirectory, StMode.Directory | request.As<FuseMakeDirectoryIn>().Mode & StMode.PermissionMask);
-                break;
+                mode = StMode.Directory | request.As<FuseMakeDirectoryIn>().Mode & StMode.PermissionMask;
+                return Named(request, MutationKind.MakeDirectory, request.After<FuseMakeDirectoryIn>(), out _) with { Mode = mode };
             case FuseOpcode.Symlink:
-                (names, two) = (request.Body, true);
-                (kind, mode) = (MutationKind.Symlink, StMode.SymbolicLink | 0x1FF);
-                break;
+                // Symbolic links have all permission bits (0777).
+                var link = Named(request, MutationKind.Symlink, request.Body, out var target);
+                return link with { Mode = StMode.SymbolicLink | 0x1FF, Data = Text(target) };
             case FuseOpcode.Link:
-                names = request.After<FuseLinkIn>();
-                (kind, obj) = (MutationKind.Link, request.As<FuseLinkIn>().OldNodeId);
-                break;
+                return Named(request, MutationKind.Link, request.After<FuseLinkIn>(), out _) with { Object = request.As<FuseLinkIn>().OldNodeId };
             case FuseOpcode.Unlink:
-                (names, kind) = (request.Body, MutationKind.Unlink);
-                break;
+                return Named(request, MutationKind.Unlink, request.Body, out _);
             case FuseOpcode.RemoveDirectory:
-                (names, kind) = (request.Body, MutationKind.RemoveDirectory);
-                break;
+                return Named(request, MutationKind.RemoveDirectory, request.Body, out _);
             case FuseOpcode.Rename:
-                (names, two) = (request.After<FuseRenameIn>(), true);
-                (kind, newParent) = (MutationKind.Rename, request.As<FuseRenameIn>().NewDirectory);
-                break;
+                var rename = Named(request, MutationKind.Rename, request.After<FuseRenameIn>(), out var newName);
+                return rename with { NewParent = request.As<FuseRenameIn>().NewDirectory, NewName = Text(newName) };
             case FuseOpcode.Rename2:
-                (names, two) = (request.After<FuseRename2In>(), true);
-                (kind, newParent, flags) = (MutationKind.Rename, request.As<FuseRename2In>().NewDirectory, request.As<FuseRename2In>().Flags);
-                if ((flags & ~(Libc.RenameNoReplace | Libc.RenameExchange)) != 0)
-                    return Errno.EINVAL;
-                break;
+                ref readonly var to = ref request.As<FuseRename2In>();
+                rename = Named(request, MutationKind.Rename, request.After<FuseRename2In>(), out newName);
+                return rename with { NewParent = to.NewDirectory, NewName = Text(newName), Flags = to.Flags };
             default:
                 throw new FuseException($"{request.Opcode} changes no names.");
         }
+    }
 
-        var name = FuseRequest.TakeName(ref names).ToArray();
-        var second = two ? FuseRequest.TakeName(ref names).ToArray() : [];
-        if (name.Length > NameBytesMax || (kind == MutationKind.Rename && second.Length > NameBytesMax))
-            return Errno.ENAMETOOLONG;
-        var gid = request.Header.Gid;
-        if (mode != 0)
+    private static Mutation Named(in FuseRequest request, MutationKind kind, ReadOnlySpan<byte> names, out ReadOnlySpan<byte> rest)
+    {
+        rest = names;
+        return new Mutation(kind)
         {
-            var result = Inherit(request.NodeId, ref gid, ref mode);
-            if (result != 0)
-                return VolumeErrno.ForKernel(result);
-        }
-
-        mutation = new Mutation(kind)
-        {
-            Object = obj,
             Parent = request.NodeId,
-            Name = name,
-            NewParent = newParent,
-            NewName = kind == MutationKind.Rename ? second : [],
-            Data = kind == MutationKind.Symlink ? second : [],
-            Mode = mode,
+            Name = Text(FuseRequest.TakeName(ref rest)),
             Uid = request.Header.Uid,
-            Gid = gid,
-            DeviceNumber = deviceNumber,
-            Flags = flags,
+            Gid = request.Header.Gid,
         };
-        return 0;
+    }
+
+    /// <summary>A copy that outlives the request, up to a terminating zero.</summary>
+    private static byte[] Text(ReadOnlySpan<byte> bytes)
+    {
+        var end = bytes.IndexOf((byte)0);
+        return (end < 0 ? bytes : bytes[..end]).ToArray();
     }
 
     /// <summary>What the kernel's inode_init_owner does for file systems of its own: entries of a set-group-id directory get its group,
     /// directories the bit as well.</summary>
-    private int Inherit(ulong parent, ref uint gid, ref uint mode)
+    private int Inherit(ref Mutation mutation)
     {
-        var result = _volume.GetAttributes(parent, out var directory);
-        if (result == 0 && (directory.Mode & SetGroupId) != 0)
-        {
-            gid = directory.Gid;
-            mode |= StMode.IsDirectory(mode) ? SetGroupId : 0;
-        }
-
-        return result;
+        var result = _volume.GetAttributes(mutation.Parent, out var directory);
+        if (result != 0 || (directory.Mode & SetGroupId) == 0)
+            return VolumeErrno.ForKernel(result);
+        var inherited = mutation.Kind == MutationKind.MakeDirectory ? SetGroupId : 0;
+        mutation = mutation with { Gid = directory.Gid, Mode = mutation.Mode | inherited };
+        return 0;
     }
 
     private void OpenCreated(FuseReplyToken token, Mutation create, int flags, int errno, ObjectAttributes created, FuseReplier reply)

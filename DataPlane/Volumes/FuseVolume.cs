@@ -141,7 +141,7 @@ public sealed partial class FuseVolume : IFuseHandler
         var data = request.After<FuseWriteIn>();
         if (data.Length != write.Size)
             throw new FuseException($"A WRITE of {write.Size} bytes carries {data.Length}.");
-        if (write.Offset > long.MaxValue - write.Size)
+        if (write.Offset > (ulong)long.MaxValue - write.Size)
         {
             reply.Error(request.Token, Errno.EFBIG);
             return;
