@@ -1,0 +1,295 @@
+namespace Pollux.DataPlane.Core.Roles;
+
+/// <summary>The VM (or application) on a serving host, and the two ways to give it up by command: stop and swap.</summary>
+public sealed partial class RoleMachine
+{
+    /// <summary>Restarts of a crashing workload: this many within the window, then it stays down.</summary>
+    private const int CrashesMax = 3;
+    private const long CrashWindowMs = 10 * 60_000;
+
+    /// <summary>Pause before a crashed workload is started again, and before a failed stop is tried again, milliseconds.</summary>
+    private const long RestartAfterMs = 1_000;
+
+    /// <summary>Commands remembered by id, so that a repeated one is not done twice.</summary>
+    private const int CommandsRememberedMax = 16;
+
+    private enum Work
+    {
+        /// <summary>Certainly not running on this host.</summary>
+        Off,
+        Starting,
+        Running,
+        Stopping,
+    }
+
+    private enum Quiesce
+    {
+        None,
+        Asked,
+        Done,
+    }
+
+    private readonly List<long> crashes = [];
+    private readonly Queue<Guid> commandsSeen = new();
+    private Work work = Work.Off;
+    private Quiesce quiesce = Quiesce.None;
+    private long quiesceUntilMs;
+    private bool paused;
+    private bool shutDown;
+    private bool failed;
+    private bool stopFails;
+    private string workloadReason = "";
+    private long startNotBeforeMs;
+    private long stopAgainMs;
+    private long stopUntilMs;
+
+    private Guid? swap;
+    private long swapLookUntilMs;
+
+    private bool WorkloadMayRun => work != Work.Off;
+
+    private bool PrimReady =>
+        phase == Phase.Serving && Record.Contains(peer) && Durable && State.Run && sessionUp && peerLost is null && LeaseValid && !frozen
+        && work == Work.Running && swap is null;
+
+    private void OnCommand(RoleInput.Command command)
+    {
+        if (commandsSeen.Contains(command.OperationId))
+            return;
+        if (commandsSeen.Count == CommandsRememberedMax)
+            commandsSeen.Dequeue();
+        commandsSeen.Enqueue(command.OperationId);
+        if (!PrimReady)
+        {
+            var why = swap is null ? $"This host is {View.Role} ({View.Code}); a swap needs PRIM, ready." : "Another swap is under way.";
+            Emit(new RoleEffect.CommandDone(command.OperationId, false, why));
+            return;
+        }
+
+        swap = command.OperationId;
+        swapLookUntilMs = nowMs + timings.DetectionMs;
+        cause = "The operator asked for a swap.";
+    }
+
+    private void EndSwap(bool succeeded, string reason)
+    {
+        if (swap is not { } operationId)
+            return;
+        swap = null;
+        Emit(new RoleEffect.CommandDone(operationId, succeeded, reason));
+    }
+
+    private void GiveUpSwap(string reason)
+    {
+        if (swap is null)
+            return;
+        cause = $"The swap was given up. {reason}";
+        EndSwap(succeeded: false, reason);
+    }
+
+    private bool TurnGoal()
+    {
+        if (!State.Run)
+        {
+            GiveUpSwap("The operator wants the module stopped.");
+            return TurnStopping();
+        }
+
+        return swap is null ? TurnRunning() : TurnSwap();
+    }
+
+    private bool TurnRunning()
+    {
+        if (quiesce != Quiesce.None)
+        {
+            quiesce = Quiesce.None;
+            Emit(new RoleEffect.Unfreeze());
+            if (frozen)
+                Emit(new RoleEffect.Freeze());
+            return true;
+        }
+
+        RetryStop();
+        if (work != Work.Off || shutDown || failed || frozen)
+            return false;
+        Due(startNotBeforeMs);
+        // S8: with a member that may take over, executing needs a lease.
+        if (nowMs < startNotBeforeMs || !Durable || (LeaseNeeded && !LeaseValid))
+            return false;
+        work = Work.Starting;
+        Emit(new RoleEffect.StartWorkload(Record.Epoch));
+        return true;
+    }
+
+    /// <summary>Stop: the VM, then everything flushed on both hosts, then the volume. The record stays.</summary>
+    private bool TurnStopping()
+    {
+        if (work != Work.Off)
+            return BeginStop(frozen ? 0 : timings.GracefulStopMs);
+        if (frozen)
+            return Leave(RoleCodes.Stopping, cause); // Nothing can be flushed without permission, and nothing was acknowledged.
+        switch (quiesce)
+        {
+            case Quiesce.None:
+                quiesce = Quiesce.Asked;
+                quiesceUntilMs = nowMs + 2 * timings.DetectionMs;
+                Emit(new RoleEffect.Quiesce());
+                return true;
+            case Quiesce.Asked when nowMs < quiesceUntilMs:
+                Due(quiesceUntilMs);
+                return false;
+            default:
+                return Leave(RoleCodes.Stopping, cause);
+        }
+    }
+
+    /// <summary>Swap: the VM, then everything flushed on both hosts, then the handover. Until it is asked it can be given up; from then on
+    /// it has to be decided (S11).</summary>
+    private bool TurnSwap()
+    {
+        if (open is { Change: RecordChange.Handover })
+            return false;
+        if (peerLost is not null || !Record.Contains(peer) || frozen)
+        {
+            GiveUpSwap(peerLost ?? "The peer is no member any more.");
+            return true;
+        }
+
+        if (work == Work.Running || (work == Work.Off && quiesce == Quiesce.None))
+        {
+            // The VM is not stopped for an arbiter that is away.
+            LookIfDue();
+            Due(swapLookUntilMs);
+            if (!LookFresh && nowMs < swapLookUntilMs)
+                return false;
+            if (!LookFresh)
+            {
+                GiveUpSwap("The arbiter cannot be reached.");
+                return true;
+            }
+        }
+
+        if (work != Work.Off)
+        {
+            if (stopFails || (work == Work.Stopping && nowMs >= stopUntilMs))
+            {
+                stopFails = false;
+                work = Work.Starting;
+                GiveUpSwap($"The VM does not stop. {workloadReason}");
+                Emit(new RoleEffect.StartWorkload(Record.Epoch));
+                return true;
+            }
+
+            return BeginStop(timings.GracefulStopMs);
+        }
+
+        switch (quiesce)
+        {
+            case Quiesce.None:
+                quiesce = Quiesce.Asked;
+                quiesceUntilMs = nowMs + 2 * timings.DetectionMs;
+                Emit(new RoleEffect.Quiesce());
+                return true;
+            case Quiesce.Asked when nowMs < quiesceUntilMs:
+                Due(quiesceUntilMs);
+                return false;
+            case Quiesce.Asked:
+                GiveUpSwap("The copies could not be flushed in time.");
+                return true;
+            default:
+                Due(askNotBeforeMs);
+                if (!Durable || open is not null || nowMs < askNotBeforeMs)
+                    return false;
+                Ask(RecordChange.Handover);
+                return true;
+        }
+    }
+
+    private void OnQuiesced()
+    {
+        if (phase == Phase.Serving && quiesce == Quiesce.Asked)
+            quiesce = Quiesce.Done;
+    }
+
+    private bool BeginStop(long graceMs)
+    {
+        RetryStop();
+        if (work == Work.Stopping)
+        {
+            Due(stopUntilMs);
+            return false;
+        }
+
+        StopWorkload(graceMs);
+        return true;
+    }
+
+    private void StopWorkload(long graceMs)
+    {
+        work = Work.Stopping;
+        stopFails = false;
+        stopUntilMs = nowMs + graceMs + timings.DetectionMs;
+        Emit(new RoleEffect.StopWorkload(graceMs));
+    }
+
+    /// <summary>A stop that failed is tried again, hard, for as long as it takes: nothing else may follow.</summary>
+    private void RetryStop()
+    {
+        if (work != Work.Stopping || !stopFails || swap is not null)
+            return;
+        Due(stopAgainMs);
+        if (nowMs >= stopAgainMs)
+            StopWorkload(graceMs: 0);
+    }
+
+    private void OnWorkloadStarted()
+    {
+        if (work != Work.Starting)
+            return;
+        work = Work.Running;
+        cause = Record.Contains(peer) ? cause : $"The VM runs. {cause}";
+    }
+
+    private void OnWorkloadStopped(RoleInput.WorkloadStopped stopped)
+    {
+        var unexpected = !stopped.Commanded && work is Work.Starting or Work.Running;
+        work = Work.Off;
+        paused = stopFails = false;
+        workloadReason = stopped.Reason;
+        if (!unexpected || phase != Phase.Serving)
+            return;
+        if (stopped.Clean)
+        {
+            shutDown = true;
+            cause = $"The guest shut itself down. {stopped.Reason}";
+        }
+        else
+        {
+            CountCrash(stopped.Reason);
+        }
+    }
+
+    private void OnWorkloadFailed(string reason)
+    {
+        workloadReason = reason;
+        if (work == Work.Starting)
+        {
+            CountCrash(reason);
+            StopWorkload(graceMs: 0); // Whether it runs is unknown (S11): made certain before the next start.
+        }
+        else if (work == Work.Stopping)
+        {
+            stopFails = true;
+            stopAgainMs = nowMs + RestartAfterMs;
+        }
+    }
+
+    private void CountCrash(string reason)
+    {
+        crashes.RemoveAll(atMs => nowMs - atMs > CrashWindowMs);
+        crashes.Add(nowMs);
+        failed = crashes.Count >= CrashesMax;
+        startNotBeforeMs = nowMs + RestartAfterMs;
+        cause = $"The VM ended by itself or could not be started ({crashes.Count} of {CrashesMax} times). {reason}";
+    }
+}
