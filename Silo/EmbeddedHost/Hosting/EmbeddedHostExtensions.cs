@@ -42,6 +42,16 @@ public static class EmbeddedHostExtensions
         return builder;
     }
 
+    /// <summary>Changes the options of a host that <see cref="UseEmbeddedHost"/> has added.</summary>
+    public static ISiloBuilder ConfigureEmbeddedHost(this ISiloBuilder builder, Action<EmbeddedHostOptions> configure)
+    {
+        ArgumentNullException.ThrowIfNull(configure);
+        var added = builder.Services.LastOrDefault(service => service.ServiceType == typeof(EmbeddedHostOptions))
+            ?? throw new OrleansConfigurationException("Call UseEmbeddedHost first.");
+        configure((EmbeddedHostOptions)added.ImplementationInstance!);
+        return builder;
+    }
+
     private static EmbeddedGrainStorage Storage(IServiceProvider provider, string? name) => new(
         provider.GetRequiredService<EmbeddedStore>(),
         (name is null ? null : provider.GetKeyedService<IGrainStorageSerializer>(name)) ?? provider.GetRequiredService<IGrainStorageSerializer>());

@@ -1,0 +1,100 @@
+using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.Hosting;
+using Microsoft.Extensions.Logging;
+using Orleans;
+using Pollux.Silo.Storage;
+
+namespace Pollux.Tests.Grains.Hosting;
+
+/// <summary>
+/// A grain host on a SQLite file of its own, on whichever Orleans host this build has (see <see cref="HostUnderTest"/>).
+/// Tests speak to grains through <see cref="Grains"/>; <see cref="RestartAsync"/> is a clean stop and a new process's
+/// start on the same database.
+/// </summary>
+public sealed class TestGrainHost : IAsyncDisposable
+{
+    private readonly TestGrainHostOptions _options;
+    private readonly DirectoryInfo _directory;
+    private IHost _host;
+
+    private TestGrainHost(TestGrainHostOptions options, DirectoryInfo directory, IHost host)
+    {
+        _options = options;
+        _directory = directory;
+        _host = host;
+    }
+
+    public IGrainFactory Grains => _host.Services.GetRequiredService<IGrainFactory>();
+
+    public IServiceProvider Services => _host.Services;
+
+    /// <summary>Where the test may look at the rows.</summary>
+    public string DatabasePath => Path.Combine(_directory.FullName, "state.db");
+
+    public static async Task<TestGrainHost> StartAsync(Action<TestGrainHostOptions>? configure = null)
+    {
+        var options = new TestGrainHostOptions();
+        configure?.Invoke(options);
+        var directory = Directory.CreateTempSubdirectory("pollux-grains-");
+        var host = await StartHostAsync(options, Path.Combine(directory.FullName, "state.db"));
+        return new TestGrainHost(options, directory, host);
+    }
+
+    public async Task RestartAsync()
+    {
+        await StopHostAsync(_host);
+        _host = await StartHostAsync(_options, DatabasePath);
+    }
+
+    /// <summary>Stops the host cleanly; <see cref="RestartAsync"/> may follow.</summary>
+    public Task StopAsync() => _host.StopAsync();
+
+    public async ValueTask DisposeAsync()
+    {
+        await StopHostAsync(_host);
+        Microsoft.Data.Sqlite.SqliteConnection.ClearAllPools();
+        _directory.Delete(recursive: true);
+    }
+
+    private static async Task<IHost> StartHostAsync(TestGrainHostOptions options, string databasePath)
+    {
+        var builder = Host.CreateEmptyApplicationBuilder(settings: null);
+        builder.Logging.SetMinimumLevel(LogLevel.Warning).AddSimpleConsole();
+        options.Services(builder.Services);
+        HostUnderTest.Configure(builder, SiloStorageOptions.Sqlite(databasePath), options);
+        var host = builder.Build();
+        await host.StartAsync();
+        return host;
+    }
+
+    private static async Task StopHostAsync(IHost host)
+    {
+        await host.StopAsync();
+        if (host is IAsyncDisposable disposable)
+            await disposable.DisposeAsync();
+        else
+            host.Dispose();
+    }
+}
+
+/// <summary>One host for all tests of a class.</summary>
+public class GrainHostFixture : IAsyncLifetime
+{
+    private TestGrainHost? _host;
+
+    public TestGrainHost Host => _host ?? throw new InvalidOperationException("The host has not started.");
+
+    public IGrainFactory Grains => Host.Grains;
+
+    public async Task InitializeAsync() => _host = await TestGrainHost.StartAsync(Configure);
+
+    public async Task DisposeAsync()
+    {
+        if (_host is not null)
+            await _host.DisposeAsync();
+    }
+
+    protected virtual void Configure(TestGrainHostOptions options)
+    {
+    }
+}
