@@ -256,6 +256,7 @@ public sealed class ControlLink : IAsyncDisposable
         OperationCanceledException => $"no connection within {_options.ConnectMs} ms",
         _ when Inner<AuthenticationException>(e) is not null =>
             "TLS failed: the server's certificate must come from the authority joined with and name this address, and it must accept ours",
+        InvalidDataException => e.Message,
         _ => e.GetBaseException().Message,
     };
 

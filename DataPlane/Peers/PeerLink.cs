@@ -400,6 +400,7 @@ public sealed class PeerLink : IAsyncDisposable
         OperationCanceledException => $"no connection within {_tempo.ConnectMs} ms, or it was replaced",
         EndOfStreamException => "the peer closed the connection",
         AuthenticationException => $"TLS failed: {e.Message}",
+        InvalidDataException => e.Message,
         _ => e.GetBaseException().Message,
     };
 }

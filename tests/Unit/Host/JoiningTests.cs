@@ -1,0 +1,110 @@
+using System.Buffers.Text;
+using System.Security.Cryptography;
+using System.Text;
+using System.Text.Json;
+using Pollux.DataPlane.Identity;
+using Pollux.HostProtocol;
+
+namespace Pollux.Tests.Unit.Hosts;
+
+public sealed class JoiningTests : IDisposable
+{
+    private readonly TestAuthority _authority = new();
+    private readonly string _directory = Directory.CreateTempSubdirectory("pollux-join-").FullName;
+    private readonly CancellationTokenSource _patience = new(TimeSpan.FromSeconds(60));
+
+    [Fact]
+    public async Task Joining_stores_an_identity_whose_key_only_the_owner_can_read()
+    {
+        await using var gateway = await SigningGatewayAsync("c1/a");
+        using var identity = await Joining.JoinAsync(gateway.Address, Token("c1/a", _authority), _directory, "10.0.0.1", _patience.Token);
+        Assert.Equal(("c1/a", "10.0.0.1", gateway.Address), (identity.Host, identity.Address, identity.Server));
+        using var loaded = new IdentityStore(_directory).Load();
+        Assert.True(loaded.Certificate.HasPrivateKey);
+        Assert.Equal("c1/a", CertificateNames.HostOf(loaded.Certificate));
+        Assert.Equal(UnixFileMode.UserRead | UnixFileMode.UserWrite, File.GetUnixFileMode(Path.Combine(_directory, "identity", "host.key")));
+    }
+
+    [Fact]
+    public async Task A_machine_that_has_joined_is_not_joined_to_another_cluster()
+    {
+        await using var gateway = await SigningGatewayAsync("c1/a");
+        (await Joining.JoinAsync(gateway.Address, Token("c1/a", _authority), _directory, null, _patience.Token)).Dispose();
+        Assert.Equal("host.already-joined", await RefusalAsync(gateway.Address, Token("c2/a", _authority)));
+    }
+
+    [Fact]
+    public async Task A_server_of_another_authority_than_the_tokens_never_sees_the_token()
+    {
+        using var other = new TestAuthority();
+        await using var gateway = await SigningGatewayAsync("c1/a");
+        var asked = false;
+        gateway.OnJoin = _ =>
+        {
+            asked = true;
+            return (200, "");
+        };
+        Assert.Equal("join.authority", await RefusalAsync(gateway.Address, Token("c1/a", other)));
+        Assert.False(asked);
+    }
+
+    [Fact]
+    public async Task A_refusal_says_what_the_server_said()
+    {
+        await using var gateway = await SigningGatewayAsync("c1/a");
+        gateway.OnJoin = _ => (403, """{"code":"join.token-used","title":"The token was used before.","detail":"d","action":"Make a new one."}""");
+        var refusal = await Assert.ThrowsAsync<IdentityException>(() => JoinAsync(gateway.Address, Token("c1/a", _authority)));
+        Assert.Equal("join.token-used", refusal.Code);
+        Assert.Contains("Make a new one.", refusal.Message);
+    }
+
+    [Fact]
+    public async Task A_certificate_for_another_host_is_not_stored()
+    {
+        await using var gateway = await SigningGatewayAsync("c1/b");
+        Assert.Equal("join.answer", await RefusalAsync(gateway.Address, Token("c1/a", _authority)));
+        Assert.False(new IdentityStore(_directory).Exists);
+    }
+
+    [Theory]
+    [InlineData("")]
+    [InlineData("abc")]
+    [InlineData("a.b.c")]
+    [InlineData("****.b.c")]
+    public async Task Text_that_is_no_token_is_refused_before_anything_is_sent(string token) =>
+        Assert.Equal("join.token-malformed", await RefusalAsync(new Uri("https://localhost:9"), token));
+
+    [Fact]
+    public async Task An_unreachable_server_is_named() =>
+        Assert.Equal("server.unreachable", await RefusalAsync(new Uri("https://localhost:9"), Token("c1/a", _authority)));
+
+    [Fact]
+    public void A_host_that_has_not_joined_says_how_to() =>
+        Assert.Contains("pollux host add", Assert.Throws<IdentityException>(() => new IdentityStore(_directory).Load()).Message);
+
+    public void Dispose()
+    {
+        _authority.Dispose();
+        _patience.Dispose();
+        Directory.Delete(_directory, recursive: true);
+    }
+
+    private static string Token(string host, TestAuthority authority) => string.Join('.',
+        Base64Url.EncodeToString(Encoding.UTF8.GetBytes(host)),
+        Base64Url.EncodeToString(new byte[16]),
+        Base64Url.EncodeToString(SHA256.HashData(authority.Certificate.RawData)));
+
+    private async Task<FakeGateway> SigningGatewayAsync(string host)
+    {
+        var gateway = await FakeGateway.StartAsync(_authority);
+        gateway.OnJoin = request => (200, JsonSerializer.Serialize(
+            new JoinAnswer(host, _authority.SignHost(request.CertificateRequestPem, host), _authority.CertificatePem),
+            JoiningJson.Default.JoinAnswer));
+        return gateway;
+    }
+
+    private Task<HostIdentity> JoinAsync(Uri server, string token) => Joining.JoinAsync(server, token, _directory, null, _patience.Token);
+
+    private async Task<string> RefusalAsync(Uri server, string token) =>
+        (await Assert.ThrowsAsync<IdentityException>(() => JoinAsync(server, token))).Code;
+}
