@@ -110,9 +110,6 @@ public static unsafe partial class Libc
     [LibraryImport(Library, EntryPoint = "readlinkat", SetLastError = true)]
     public static partial nint ReadLinkAt(int directory, byte* name, byte* buffer, nuint size);
 
-    [LibraryImport(Library, EntryPoint = "fchmod", SetLastError = true)]
-    public static partial int FChMod(int fd, uint mode);
-
     [LibraryImport(Library, EntryPoint = "fchmodat", SetLastError = true)]
     public static partial int FChModAt(int directory, byte* name, uint mode, int flags);
 
@@ -128,27 +125,20 @@ public static unsafe partial class Libc
     [LibraryImport(Library, EntryPoint = "fsetxattr", SetLastError = true)]
     public static partial int FSetXattr(int fd, byte* name, byte* value, nuint size, int flags);
 
-    [LibraryImport(Library, EntryPoint = "flistxattr", SetLastError = true)]
-    public static partial nint FListXattr(int fd, byte* list, nuint size);
-
     [LibraryImport(Library, EntryPoint = "fremovexattr", SetLastError = true)]
     public static partial int FRemoveXattr(int fd, byte* name);
-
-    /// <summary>getxattr(2): follows a last symbolic link, which is how an O_PATH descriptor is reached (/proc/self/fd/N).</summary>
-    [LibraryImport(Library, EntryPoint = "getxattr", SetLastError = true)]
-    public static partial nint GetXattr(byte* path, byte* name, byte* value, nuint size);
 
     [LibraryImport(Library, EntryPoint = "lgetxattr", SetLastError = true)]
     public static partial nint LGetXattr(byte* path, byte* name, byte* value, nuint size);
 
-    [LibraryImport(Library, EntryPoint = "setxattr", SetLastError = true)]
-    public static partial int SetXattr(byte* path, byte* name, byte* value, nuint size, int flags);
+    [LibraryImport(Library, EntryPoint = "lsetxattr", SetLastError = true)]
+    public static partial int LSetXattr(byte* path, byte* name, byte* value, nuint size, int flags);
 
-    [LibraryImport(Library, EntryPoint = "listxattr", SetLastError = true)]
-    public static partial nint ListXattr(byte* path, byte* list, nuint size);
+    [LibraryImport(Library, EntryPoint = "llistxattr", SetLastError = true)]
+    public static partial nint LListXattr(byte* path, byte* list, nuint size);
 
-    [LibraryImport(Library, EntryPoint = "removexattr", SetLastError = true)]
-    public static partial int RemoveXattr(byte* path, byte* name);
+    [LibraryImport(Library, EntryPoint = "lremovexattr", SetLastError = true)]
+    public static partial int LRemoveXattr(byte* path, byte* name);
 
     /// <summary>getdents64(2): fills the buffer with struct linux_dirent64 {u64 ino; s64 off; u16 reclen; u8 type; char name[]}.</summary>
     [LibraryImport(Library, EntryPoint = "getdents64", SetLastError = true)]

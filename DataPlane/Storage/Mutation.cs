@@ -34,7 +34,11 @@ public enum AttributeMask
 
 /// <summary>One change of the namespace, of attributes or of allocation: the same value is applied on the primary and sent to the
 /// replica, so both hosts do the same by the same code. Identity is the object id; names are bytes, never text.</summary>
-/// <remarks>Times are nanoseconds since 1970 and are resolved by the primary ("now" never crosses the link).</remarks>
+/// <remarks><para>Times are nanoseconds since 1970 and are resolved by the primary ("now" never crosses the link).</para>
+/// <para>Create, MakeDirectory, MakeNode, Symlink: Object, Parent, Name, Mode, Uid, Gid (and DeviceNumber; Data: the target). Link: Object gets
+/// the further name (Parent, Name). Unlink, RemoveDirectory: (Parent, Name). Rename: (Parent, Name) to (NewParent, NewName), Flags.
+/// For these three Object may be 0; if it is not, it must be what the name means, or the result is ESTALE.
+/// The rest concern Object only.</para></remarks>
 public sealed record Mutation(MutationKind Kind)
 {
     /// <summary>The object concerned; for the kinds that create one, the new object's id, chosen by the primary.</summary>
