@@ -24,6 +24,14 @@ internal static class ContractVerifier
             throw new OrleansConfigurationException($"The grain contracts are not usable:{Environment.NewLine}{string.Join(Environment.NewLine, problems.Distinct())}");
     }
 
+    /// <summary>What is wrong with one grain interface and the types that it uses; empty if nothing is.</summary>
+    public static IReadOnlyList<string> ProblemsOf(Type grainInterface, IEnumerable<Assembly> assemblies)
+    {
+        var problems = new List<string>();
+        VerifyInterface(grainInterface, new ContractTypes(assemblies, problems), problems, seen: []);
+        return problems;
+    }
+
     private static void VerifyInterface(Type grainInterface, ContractTypes types, List<string> problems, HashSet<Type> seen)
     {
         if (!seen.Add(grainInterface))

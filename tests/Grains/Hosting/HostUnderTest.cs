@@ -50,6 +50,7 @@ internal static class HostUnderTest
                 });
             }
 #endif
+            options.Silo(silo);
         });
     }
 

@@ -1,5 +1,6 @@
 using System.Reflection;
 using Microsoft.Extensions.DependencyInjection;
+using Orleans.Hosting;
 
 namespace Pollux.Tests.Grains.Hosting;
 
@@ -8,6 +9,9 @@ public sealed class TestGrainHostOptions
 {
     /// <summary>Services for grains and tests: probes, clocks, clients. The same instances after a restart.</summary>
     public Action<IServiceCollection> Services { get; set; } = _ => { };
+
+    /// <summary>Changes the silo after the fixture has configured it.</summary>
+    public Action<ISiloBuilder> Silo { get; set; } = _ => { };
 
     /// <summary>Grain assemblies besides that of the tests and that of the product's grains.</summary>
     public IList<Assembly> GrainAssemblies { get; } = [];

@@ -1,0 +1,56 @@
+using Pollux.Tests.Grains.Hosting;
+
+namespace Pollux.Tests.Grains.Semantics;
+
+public sealed class LifeTests(SemanticsHost host) : IClassFixture<SemanticsHost>
+{
+    private Probe Probe => host.Probe;
+
+    [Fact]
+    public async Task A_deactivation_waits_for_the_running_call_and_later_calls_get_a_new_activation()
+    {
+        var key = SemanticsHost.NewKey();
+        var grain = host.Grains.GetGrain<ILifeGrain>(key);
+        var ending = grain.EndAfterAsync($"{key} go");
+        await Probe.WaitAsync($"{key} asked");
+        var next = grain.GenerationAsync();
+        Probe.Signal($"{key} go");
+        await ending;
+        Assert.Equal(2, await next);
+        Assert.Equal(
+            [$"{key} returns", $"{key} ends: ApplicationRequested"],
+            Probe.Log.Where(entry => entry.StartsWith(key, StringComparison.Ordinal)));
+    }
+
+    [Fact]
+    public async Task A_failed_activation_fails_the_call_and_the_next_call_tries_again()
+    {
+        var key = $"flawed-{SemanticsHost.NewKey()}";
+        var grain = host.Grains.GetGrain<ILifeGrain>(key);
+        var failure = await Assert.ThrowsAnyAsync<Exception>(grain.GenerationAsync);
+        Assert.Contains("cannot wake yet", failure.ToString(), StringComparison.Ordinal);
+        Assert.Equal(2, await grain.GenerationAsync());
+    }
+
+    [Fact]
+    public async Task An_idle_activation_is_collected()
+    {
+        var probe = new Probe();
+        await using var own = await OwnHost.StartAsync(probe, options => options.CollectionAge = TimeSpan.FromSeconds(1));
+        var grain = own.Grains.GetGrain<ILifeGrain>("idle");
+        Assert.Equal(1, await grain.GenerationAsync());
+        await probe.WaitAsync("idle ended");
+        Assert.Contains("idle ends: ActivationIdle", probe.Log);
+        Assert.Equal(2, await grain.GenerationAsync());
+    }
+
+    [Fact]
+    public async Task A_stop_of_the_host_deactivates_what_is_active()
+    {
+        var probe = new Probe();
+        await using var own = await OwnHost.StartAsync(probe);
+        await own.Grains.GetGrain<ILifeGrain>("last").GenerationAsync();
+        await own.StopAsync();
+        Assert.Contains("last ends: ShuttingDown", probe.Log);
+    }
+}
