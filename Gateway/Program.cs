@@ -1,1 +1,3 @@
-return 0;
+using Pollux.Gateway.Commands;
+
+return await PolluxCommandLine.RunAsync(args);

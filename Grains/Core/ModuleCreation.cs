@@ -9,6 +9,9 @@ public static class ModuleCreation
     /// and lets libvirt check a definition in some seconds.</summary>
     public const long DeadlineMs = 20_000;
 
+    /// <summary>Time for a host that is not connected, milliseconds: it redials within 2 s.</summary>
+    private const long ReconnectMs = 5_000;
+
     /// <summary>Bytes; Linux' PATH_MAX is 4096, and files inside need room.</summary>
     private const int DirectoryLengthMax = 1024;
 
@@ -27,9 +30,9 @@ public static class ModuleCreation
                 return new CreationStep.Refuse(refused.Problem ?? Problems.VerdictWithoutReason(host.Host));
         if (first.Preparation is { Accepted: true } && second.Preparation is { Accepted: true })
             return new CreationStep.Accept();
-        if (sinceMs < DeadlineMs)
+        var silent = first is { Connected: true, Preparation: not null } ? second : first;
+        if (sinceMs < (silent.Connected ? DeadlineMs : ReconnectMs))
             return new CreationStep.Wait();
-        var silent = first.Preparation is null ? first : second;
         return new CreationStep.Refuse(Problems.HostSilent(silent.Host, silent.Connected, DeadlineMs));
     }
 

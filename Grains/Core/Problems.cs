@@ -45,7 +45,7 @@ public static class Problems
         "host.unknown", "No such host", NothingChanged, $"There is no host {Shorten(host)}.", "See: pollux status. Add it: pollux host add CLUSTER/HOST.");
 
     public static Problem HostNotJoined(string host) => new(
-        "host.not-joined", "The host has not joined", NothingChanged, $"{host} has not used its join token yet.",
+        "host.not-joined", "The host has not joined", "The cluster is no pair yet: it takes no modules.", $"{host} has not used its join token yet.",
         "On that host: pollux-host join --server URL --token TOKEN.");
 
     public static Problem HostKeyForeign(string host) => new(

@@ -1,0 +1,77 @@
+using System.Collections.Immutable;
+using Pollux.Grains.Abstractions;
+
+namespace Pollux.Gateway.Api;
+
+/// <param name="DetectionMs">Silence after which a peer counts as lost, milliseconds; 30,000 if left out.</param>
+/// <param name="ModulesMax">Most modules of the cluster; 32 if left out.</param>
+public sealed record CreateClusterRequest(string Name, long? DetectionMs = null, int? ModulesMax = null);
+
+public sealed record ClusterDocument(
+    string Name, long DetectionMs, int ModulesMax, ImmutableArray<string> Hosts, ImmutableArray<ClusterModuleDocument> Modules);
+
+public sealed record ClusterModuleDocument(string Name, string Directory, string? Vm);
+
+public sealed record ClusterListDocument(ImmutableArray<string> Clusters);
+
+public sealed record AddHostRequest(string Name);
+
+/// <param name="Host">As <c>cluster/host</c>.</param>
+/// <param name="Token">For <c>pollux-host join</c>; shown this once.</param>
+public sealed record HostTokenDocument(string Host, string Token, long ExpiresUnixMs);
+
+/// <param name="Directory">Absolute path, the same on both hosts.</param>
+/// <param name="Primary">The host whose directory holds the data.</param>
+/// <param name="Vm">libvirt's domain name, or null for a directory without a VM.</param>
+/// <param name="Definition">File name of the domain XML inside the directory; the domain's name with <c>.xml</c> if left out.</param>
+/// <param name="OperationId">Repeat it to repeat the request.</param>
+public sealed record CreateModuleRequest(
+    string Name, string Directory, string Primary, string? Vm = null, string? Definition = null, Guid? OperationId = null);
+
+/// <param name="OperationId">Repeat it to repeat the request; made by the server if left out.</param>
+public sealed record CommandRequest(Guid? OperationId = null);
+
+public sealed record CommandAccepted(Guid OperationId);
+
+/// <summary>A module in full: what was ordered, the arbiter's record with its history, what both hosts say.</summary>
+/// <param name="Phase"><c>preparing</c> or <c>active</c>.</param>
+public sealed record ModuleDocument(
+    string Cluster, string Name, string Phase, string Directory, string Primary, string? Definition, ModuleStatus Status,
+    CommandDocument? Command, ImmutableArray<CommandEndDocument> CommandEnds, ImmutableArray<HistoryDocument> History, VmDocument? VmSeen);
+
+public sealed record CommandDocument(Guid OperationId, string Kind);
+
+public sealed record CommandEndDocument(Guid OperationId, bool Succeeded, string Reason, long UnixMs);
+
+public sealed record HistoryDocument(
+    long UnixMs, long Epoch, string? Primary, ImmutableArray<string> InSync, string Change, string By, string Cause);
+
+public sealed record VmDocument(string Domain, string State, string Host, long SinceUnixMs);
+
+public sealed record HealthDocument(string Status);
+
+/// <summary>Everything an operator sees at a glance. Hosts and modules are named inside their cluster; roles in capitals.</summary>
+public sealed record StatusDocument(ImmutableArray<ClusterStatus> Clusters);
+
+public sealed record ClusterStatus(
+    string Name, long DetectionMs, ImmutableArray<HostStatus> Hosts, ImmutableArray<ModuleStatus> Modules);
+
+/// <param name="Connected">To the control plane.</param>
+/// <param name="LastSeenUnixMs">0 if never.</param>
+/// <param name="PeerReachable">As this host says; null if it is not connected.</param>
+public sealed record HostStatus(
+    string Name, bool Joined, bool Connected, Guid? Incarnation, long LastSeenUnixMs, bool? PeerReachable, string? Hypervisor,
+    string? SoftwareVersion, ImmutableArray<Problem> Problems);
+
+/// <param name="Run">Whether the operator wants it to run.</param>
+/// <param name="Vm">Domain name, or null.</param>
+public sealed record ModuleStatus(
+    string Name, string Directory, string Phase, bool Run, RecordStatus Record, string? Vm, ImmutableArray<ModuleHostStatus> Hosts);
+
+public sealed record RecordStatus(long Epoch, string? Primary, ImmutableArray<string> InSync);
+
+/// <param name="Role">STOP, WAIT, ALONE, PRIM, SECOND; UNKNOWN while the host is not connected or has not reported.</param>
+/// <param name="AsOfUnixMs">When the host said so; 0 if never.</param>
+public sealed record ModuleHostStatus(
+    string Host, string Role, bool Ready, string DataState, string Code, string Cause, long SinceUnixMs, string? VmState,
+    RecordStatus? Record, ReplicationReport? Replication, ImmutableArray<Problem> Problems, ImmutableArray<EventReport> Events, long AsOfUnixMs);

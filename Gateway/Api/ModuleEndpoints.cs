@@ -1,0 +1,88 @@
+using Pollux.Grains.Abstractions;
+using Pollux.Grains.Core;
+
+namespace Pollux.Gateway.Api;
+
+/// <summary>Mirror modules: created when both hosts accept, started, stopped, swapped, deleted.</summary>
+internal static class ModuleEndpoints
+{
+    private static readonly TimeSpan LookEvery = TimeSpan.FromMilliseconds(100);
+
+    /// <summary>The module grain ends a creation by itself before this.</summary>
+    private static readonly TimeSpan CreationMax = TimeSpan.FromMilliseconds(ModuleCreation.DeadlineMs) + TimeSpan.FromSeconds(5);
+
+    public static void Map(RouteGroupBuilder api)
+    {
+        api.MapPost("/clusters/{cluster}/modules", CreateAsync)
+            .WithSummary("Creates a module from a directory. Answers when both hosts accepted it, or one refused and nothing was changed.")
+            .Produces<ModuleDocument>(StatusCodes.Status201Created).Refuses();
+        var module = api.MapGroup("/clusters/{cluster}/modules/{module}");
+        module.MapGet("", ReadAsync).WithSummary("A module with its history and what both hosts say.").Produces<ModuleDocument>().Refuses();
+        module.MapDelete("", DeleteAsync).WithSummary("Forgets a stopped module; the data stays on both hosts.").Produces(StatusCodes.Status204NoContent).Refuses();
+        module.MapPost("/start", (string cluster, string module, IGrainFactory grains) => SetRunAsync(cluster, module, true, grains))
+            .WithSummary("Wants the module to run. Status shows how far it is.").Produces(StatusCodes.Status202Accepted).Refuses();
+        module.MapPost("/stop", (string cluster, string module, IGrainFactory grains) => SetRunAsync(cluster, module, false, grains))
+            .WithSummary("Wants the module stopped. Status shows how far it is.").Produces(StatusCodes.Status202Accepted).Refuses();
+        module.MapPost("/swap", SwapAsync).WithSummary("Moves the primary to the other host. Its end stands in the module under the operation id.")
+            .Produces<CommandAccepted>(StatusCodes.Status202Accepted).Refuses();
+    }
+
+    private static async Task<IResult> CreateAsync(
+        string cluster, CreateModuleRequest request, IGrainFactory grains, StatusReader status, TimeProvider time, CancellationToken cancel)
+    {
+        if (!GrainKey.IsName(cluster)) return ProblemResults.Of(Problems.ClusterUnknown(cluster));
+        if (GrainKey.Check("module", request.Name) is { } badName) return ProblemResults.Of(badName);
+        if (request.Vm is null && request.Definition is not null)
+            return ProblemResults.Of(ApiProblems.Malformed("A definition was given without a VM."), StatusCodes.Status400BadRequest);
+        var spec = new ModuleSpec(
+            request.Directory ?? "", request.Primary ?? "",
+            request.Vm is { } domain ? new VmDefinition(domain, request.Definition ?? domain + ".xml") : null);
+        var grain = grains.GetGrain<IMirrorModuleGrain>(GrainKey.Of(cluster, request.Name));
+        var operation = request.OperationId ?? Guid.NewGuid();
+        if ((await grain.CreateAsync(spec, operation)).Problem is { } problem) return ProblemResults.Of(problem);
+
+        var started = time.GetTimestamp();
+        while (time.GetElapsedTime(started) < CreationMax)
+        {
+            var creation = (await grain.ReadAsync()).Creation;
+            // Another id, or none: it was rolled back, and its end forgotten with a restart of the server.
+            if (creation?.OperationId != operation) break;
+            if (creation is { Ended: true, Problem: { } refused }) return ProblemResults.Of(refused);
+            if (creation.Ended)
+                return Results.Created($"/api/v1/clusters/{cluster}/modules/{request.Name}", await status.ReadModuleAsync(cluster, request.Name));
+            await Task.Delay(LookEvery, time, cancel);
+        }
+        return ProblemResults.Of(ApiProblems.UnknownOutcome, StatusCodes.Status503ServiceUnavailable);
+    }
+
+    private static async Task<IResult> ReadAsync(string cluster, string module, StatusReader status) =>
+        GrainKey.TryParse(GrainKey.Of(cluster, module), out _, out _) && await status.ReadModuleAsync(cluster, module) is { } document
+            ? Results.Ok(document)
+            : ProblemResults.Of(Problems.ModuleUnknown(GrainKey.Of(cluster, module)));
+
+    private static async Task<IResult> DeleteAsync(string cluster, string module, IGrainFactory grains)
+    {
+        if (Grain(cluster, module, grains) is not { } grain) return NoSuch(cluster, module);
+        return (await grain.DeleteAsync()).Problem is { } problem ? ProblemResults.Of(problem) : Results.NoContent();
+    }
+
+    private static async Task<IResult> SetRunAsync(string cluster, string module, bool run, IGrainFactory grains)
+    {
+        if (Grain(cluster, module, grains) is not { } grain) return NoSuch(cluster, module);
+        return (await grain.SetRunAsync(run)).Problem is { } problem ? ProblemResults.Of(problem) : Results.Accepted();
+    }
+
+    private static async Task<IResult> SwapAsync(string cluster, string module, CommandRequest? request, IGrainFactory grains)
+    {
+        if (Grain(cluster, module, grains) is not { } grain) return NoSuch(cluster, module);
+        var operation = request?.OperationId ?? Guid.NewGuid();
+        return (await grain.SwapAsync(operation)).Problem is { } problem
+            ? ProblemResults.Of(problem)
+            : Results.Accepted($"/api/v1/clusters/{cluster}/modules/{module}", new CommandAccepted(operation));
+    }
+
+    private static IMirrorModuleGrain? Grain(string cluster, string module, IGrainFactory grains) =>
+        GrainKey.TryParse(GrainKey.Of(cluster, module), out _, out _) ? grains.GetGrain<IMirrorModuleGrain>(GrainKey.Of(cluster, module)) : null;
+
+    private static IResult NoSuch(string cluster, string module) => ProblemResults.Of(Problems.ModuleUnknown(GrainKey.Of(cluster, module)));
+}

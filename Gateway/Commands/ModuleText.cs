@@ -1,0 +1,42 @@
+using System.Globalization;
+using System.Text;
+using Pollux.Gateway.Api;
+
+namespace Pollux.Gateway.Commands;
+
+/// <summary>A module for people: the status line, why each host is in its role, and the history of record and hosts in one order of time.</summary>
+internal static class ModuleText
+{
+    public static string Of(ModuleDocument module)
+    {
+        var text = new StringBuilder();
+        text.Append(StatusText.ModuleLine(module.Status)).Append('\n');
+        text.Append(CultureInfo.InvariantCulture, $"    directory {module.Directory}, created from {module.Primary}");
+        if (module.Status.Vm is { } vm) text.Append(CultureInfo.InvariantCulture, $"; VM {vm} by {module.Definition}");
+        text.Append('\n');
+        text.Append(CultureInfo.InvariantCulture, $"    record: epoch {module.Status.Record.Epoch}, primary {module.Status.Record.Primary ?? "none yet"}, in sync {string.Join(" and ", module.Status.Record.InSync)}\n");
+        foreach (var host in module.Status.Hosts)
+        {
+            text.Append(CultureInfo.InvariantCulture, $"    {host.Host}: {host.Role}{(host.Ready ? "" : " (transient)")} since {Time(host.SinceUnixMs)}: {host.Code}: {host.Cause}\n");
+            foreach (var problem in host.Problems) text.Append(ProblemText.Of(problem, "      "));
+        }
+        if (module.Command is { } command) text.Append(CultureInfo.InvariantCulture, $"    under way: {command.Kind} {command.OperationId}\n");
+        foreach (var end in module.CommandEnds)
+            text.Append(CultureInfo.InvariantCulture, $"    command {end.OperationId}: {(end.Succeeded ? "done" : "failed")} {Time(end.UnixMs)}: {end.Reason}\n");
+        text.Append("  history\n");
+        foreach (var (_, line) in Lines(module).OrderBy(line => line.UnixMs)) text.Append("    ").Append(line).Append('\n');
+        return text.ToString();
+    }
+
+    private static IEnumerable<(long UnixMs, string Line)> Lines(ModuleDocument module)
+    {
+        foreach (var entry in module.History)
+            yield return (entry.UnixMs, $"{Time(entry.UnixMs)}  record  epoch {entry.Epoch}: {entry.Cause} Primary {entry.Primary ?? "none"}, in sync {string.Join(" and ", entry.InSync)}.");
+        foreach (var host in module.Status.Hosts)
+            foreach (var happened in host.Events)
+                yield return (happened.UnixMs, $"{Time(happened.UnixMs)}  {host.Host}  {happened.Kind}: {happened.Text}{(happened.TraceId is { } trace ? $" [{trace}]" : "")}");
+    }
+
+    private static string Time(long unixMs) =>
+        DateTimeOffset.FromUnixTimeMilliseconds(unixMs).ToString("yyyy-MM-dd'T'HH:mm:ss.fff'Z'", CultureInfo.InvariantCulture);
+}

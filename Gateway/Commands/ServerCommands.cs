@@ -1,0 +1,110 @@
+using System.CommandLine;
+using System.CommandLine.Parsing;
+using System.Net;
+using System.Security.Cryptography;
+using Pollux.Gateway.Server;
+using Pollux.Silo;
+
+namespace Pollux.Gateway.Commands;
+
+/// <summary><c>pollux server</c>, and its two halves for a cluster.</summary>
+internal static class ServerCommands
+{
+    private static readonly Option<string> Data = new("--data")
+    {
+        Description = "Directory of authority, operator token and database.", HelpName = "DIR", DefaultValueFactory = _ => ServerOptions.DataDirectoryDefault,
+    };
+
+    private static readonly Option<IPEndPoint> Listen = new("--listen")
+    {
+        Description = "Where to listen.", HelpName = "ADDR:PORT", CustomParser = ParseEndPoint,
+        DefaultValueFactory = _ => new IPEndPoint(IPAddress.Any, ServerOptions.PortDefault),
+    };
+
+    private static readonly Option<string[]> Advertise = new("--advertise")
+    {
+        Description = "Names or addresses by which hosts and operators reach this server, for its certificate.", HelpName = "NAME",
+        AllowMultipleArgumentsPerToken = true, DefaultValueFactory = _ => [],
+    };
+
+    private static readonly Option<string?> Postgres = new("--postgres")
+    {
+        Description = "PostgreSQL instead of SQLite [$POLLUX_POSTGRES].", HelpName = "CONNECTION",
+        DefaultValueFactory = _ => Environment.GetEnvironmentVariable("POLLUX_POSTGRES") is { Length: > 0 } value ? value : null,
+    };
+
+    private static readonly Option<int> SiloPort = new("--silo-port")
+    {
+        Description = "TCP port between silos.", DefaultValueFactory = _ => PolluxSiloOptions.SiloPortDefault,
+    };
+
+    private static readonly Option<int> ClientPort = new("--client-port")
+    {
+        Description = "TCP port of the silo for gateways.", DefaultValueFactory = _ => PolluxSiloOptions.ClientPortDefault,
+    };
+
+    public static void AddTo(RootCommand root)
+    {
+        root.Add(Make("server", "Runs the control plane in one process: silo, gateway, SQLite.", ServerParts.All));
+        root.Add(Make("silo", "Runs a silo of a cluster (a build with Orleans, and PostgreSQL).", ServerParts.Silo));
+        root.Add(Make("gateway", "Runs a gateway of a cluster (a build with Orleans, and PostgreSQL).", ServerParts.Gateway));
+    }
+
+    private static Command Make(string name, string description, ServerParts parts)
+    {
+        var command = new Command(name, description) { Data, Postgres };
+        if (parts != ServerParts.Silo)
+        {
+            command.Add(Listen);
+            command.Add(Advertise);
+        }
+        if (parts != ServerParts.Gateway)
+        {
+            command.Add(SiloPort);
+            command.Add(ClientPort);
+        }
+        command.SetAction((parsed, cancel) => RunAsync(Options(parsed, parts), cancel));
+        return command;
+    }
+
+    private static ServerOptions Options(ParseResult parsed, ServerParts parts) => new(
+        parsed.GetRequiredValue(Data),
+        parts == ServerParts.Silo ? new IPEndPoint(IPAddress.Loopback, 0) : parsed.GetRequiredValue(Listen),
+        parts == ServerParts.Silo ? [] : [.. parsed.GetRequiredValue(Advertise)],
+        parsed.GetValue(Postgres), parts,
+        parts == ServerParts.Gateway ? 0 : parsed.GetValue(SiloPort), parts == ServerParts.Gateway ? 0 : parsed.GetValue(ClientPort));
+
+    private static async Task<int> RunAsync(ServerOptions options, CancellationToken cancel)
+    {
+        try
+        {
+            if (options.Parts == ServerParts.Silo)
+            {
+                using var silo = PolluxServer.BuildSilo(options);
+                await silo.StartAsync(cancel);
+                Console.WriteLine("pollux silo ready");
+                await silo.WaitForShutdownAsync(cancel);
+                return PolluxCommandLine.Done;
+            }
+            await using var app = PolluxServer.Build(options);
+            await app.StartAsync(cancel);
+            Console.WriteLine($"pollux server ready: {PolluxServer.AddressOf(app, options).ToString().TrimEnd('/')}");
+            await app.WaitForShutdownAsync(cancel);
+            return PolluxCommandLine.Done;
+        }
+        catch (Exception e) when (e is SiloConfigurationException or InvalidDataException or IOException or UnauthorizedAccessException or CryptographicException)
+        {
+            await Console.Error.WriteLineAsync($"pollux: {e.Message}");
+            return PolluxCommandLine.Failed;
+        }
+    }
+
+    private static IPEndPoint? ParseEndPoint(ArgumentResult argument)
+    {
+        var text = argument.Tokens[0].Value;
+        // Without a port IPEndPoint.Parse gives port 0.
+        if (IPEndPoint.TryParse(text, out var endPoint)) return endPoint.Port == 0 && !text.EndsWith(":0", StringComparison.Ordinal) ? new(endPoint.Address, ServerOptions.PortDefault) : endPoint;
+        argument.AddError($"'{text}' is not of the form ADDR:PORT, for example 0.0.0.0:{ServerOptions.PortDefault}.");
+        return null;
+    }
+}

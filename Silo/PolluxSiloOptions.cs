@@ -1,0 +1,26 @@
+namespace Pollux.Silo;
+
+/// <summary>Where a silo keeps its state and how it finds others.</summary>
+public sealed record PolluxSiloOptions
+{
+    public const int SiloPortDefault = 11111;
+    public const int ClientPortDefault = 30000;
+
+    /// <summary>SQLite file of a silo that is alone. Ignored with <see cref="PostgreSql"/>.</summary>
+    public string SqliteFile { get; init; } = "/var/lib/pollux/pollux.db";
+
+    /// <summary>Npgsql connection string; null for one silo on SQLite.</summary>
+    public string? PostgreSql { get; init; }
+
+    /// <summary>Several silos share the database. Needs <see cref="PostgreSql"/> and a build with Orleans.</summary>
+    public bool Clustered { get; init; }
+
+    /// <summary>TCP port between silos; in a cluster reachable by the others.</summary>
+    public int SiloPort { get; init; } = SiloPortDefault;
+
+    /// <summary>TCP port for gateways apart from the silo.</summary>
+    public int ClientPort { get; init; } = ClientPortDefault;
+}
+
+/// <summary>The options cannot be met by this build or contradict each other. The message says what to do.</summary>
+public sealed class SiloConfigurationException(string message) : Exception(message);
