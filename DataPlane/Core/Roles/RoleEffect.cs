@@ -20,7 +20,9 @@ public abstract record RoleEffect
     public sealed record Serve(long Epoch, bool PeerIsMember) : RoleEffect;
 
     /// <summary>Dial the peer's replica side. <paramref name="InSync"/>: it is in the record and both copies are equal (after a handover);
-    /// otherwise a resync runs. The engine redials by itself until <see cref="DetachPeer"/> or <see cref="Release"/>.</summary>
+    /// otherwise a resync runs. The engine dials again by itself until <see cref="DetachPeer"/> or <see cref="Release"/>, with one exception:
+    /// when a session ends that was in sync or had caught up, acknowledgements stay held and nothing is dialled until
+    /// <see cref="DetachPeer"/> and the next <see cref="AttachPeer"/>, because the peer may be a member (S2, S4).</summary>
     public sealed record AttachPeer(long Epoch, bool InSync) : RoleEffect;
 
     /// <summary>The peer is out of the record (confirmed) or never was in: mark what it may lack, release held acknowledgements.</summary>

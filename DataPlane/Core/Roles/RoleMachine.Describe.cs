@@ -56,7 +56,7 @@ public sealed partial class RoleMachine
     {
         var role = PeerMayBeMember ? Role.Prim : Role.Alone;
         if (phase == Phase.Opening)
-            return (role, false, RoleCodes.Opening, "the volume to be served");
+            return (Record.Contains(peer) ? Role.Prim : Role.Alone, false, RoleCodes.Opening, "the volume to be served");
         if (!State.Run)
             return (role, false, stopFails ? RoleCodes.WorkloadStopFails : RoleCodes.Stopping, work != Work.Off ? "the end of the VM" : "both copies to be flushed");
         if (frozen)

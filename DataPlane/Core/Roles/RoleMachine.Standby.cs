@@ -226,7 +226,7 @@ public sealed partial class RoleMachine
             ForgetTarget();
             targetBase = syncBase;
         }
-        else if (phase == Phase.Serving && attached)
+        else if (phase == Phase.Serving && attached && !peerHolds)
         {
             // The base is stored before the first byte is sent: a crash in between must find both bases comparable.
             sourceBase = syncBase;

@@ -1,0 +1,101 @@
+using Pollux.DataPlane.Core.Roles;
+
+namespace Pollux.Tests.Simulation.Model;
+
+/// <summary>Faults and operator's commands at random times, for a while; then everything is healed.</summary>
+internal sealed class FaultPlan(World world)
+{
+    private readonly SeededRandom random = world.Random;
+    private long endMs;
+    private bool healed;
+
+    public void Begin(long forMs)
+    {
+        endMs = world.Schedule.NowMs + forMs;
+        Next();
+    }
+
+    private void Next() => world.Schedule.After(random.Chance(300) ? random.Between(0, 300) : random.Between(200, 6_000), () =>
+    {
+        if (healed || world.Schedule.NowMs >= endMs)
+            return;
+        Strike();
+        Next();
+    });
+
+    private void Strike()
+    {
+        var host = random.Of(world.Hosts);
+        var shortMs = random.Between(50, 3 * world.DetectionMs);
+        switch (random.Between(0, 15))
+        {
+            case 0: world.Cut(host, shortMs); break;
+            case 1:
+            case 2:
+                world.Cut(host, shortMs);
+                world.Cut(host.Peer, shortMs);
+                break;
+            case 3: world.Arbiter.Away(shortMs); break;
+            case 4:
+                host.ArbiterCutUntilMs = world.Schedule.NowMs + shortMs;
+                world.Say("fault", $"{host.Name} does not reach the arbiter for {shortMs} ms");
+                break;
+            case 5:
+            case 6: CrashProcess(host, "process crashes"); break;
+            case 7:
+                host.CrashAfterEffects(random.Between(0, 30));
+                RestartLater(host);
+                break;
+            case 8: LosePower(host); break;
+            case 9 when random.Chance(300):
+                LosePower(host);
+                world.Schedule.After(random.Between(0, 400), () => LosePower(host.Peer));
+                break;
+            case 10:
+                host.Freeze();
+                world.Schedule.After(random.Between(50, 2 * world.DetectionMs), host.Thaw);
+                break;
+            case 11 when random.Chance(300): host.Vm.KillAndReport("QEMU crashed"); break;
+            case 12:
+            case 13: host.Feed(new RoleInput.Command(random.Guid(), RoleCommand.Swap)); break;
+            case 14 when random.Chance(400):
+                world.Desire(false);
+                world.Schedule.After(random.Between(100, 8_000), () => world.Desire(true));
+                break;
+            case 15 when random.Chance(100): host.Feed(new RoleInput.LocalFault("I/O error")); break;
+        }
+    }
+
+    private void CrashProcess(SimHost host, string why)
+    {
+        host.Crash(why);
+        RestartLater(host);
+    }
+
+    private void RestartLater(SimHost host) => world.Schedule.After(random.Between(100, 2 * world.DetectionMs), host.Start);
+
+    private void LosePower(SimHost host)
+    {
+        host.LosePower();
+        world.Schedule.After(random.Between(300, 3 * world.DetectionMs), host.RestorePower);
+    }
+
+    public void Heal()
+    {
+        world.Say("fault", "everything is healed");
+        healed = true;
+        world.Arbiter.Heal();
+        world.BeaconLossPerMille = 0;
+        world.ArbiterLossPerMille = 0;
+        foreach (var host in world.Hosts)
+        {
+            host.CutUntilMs = host.ArbiterCutUntilMs = 0;
+            host.CrashAfterEffects(-1);
+            host.Thaw();
+            host.RestorePower();
+            host.Start();
+        }
+
+        world.Desire(true);
+    }
+}

@@ -1,0 +1,85 @@
+using Pollux.DataPlane.Core.Roles;
+using Pollux.Grains.Core;
+using ArbiterRequest = Pollux.Grains.Core.ArbiterRequest;
+
+namespace Pollux.Tests.Simulation.Model;
+
+/// <summary>The production decision behind a link that loses requests and replies, delivers duplicates late, and is away at times.</summary>
+internal sealed class SimArbiter(World world)
+{
+    private long awayUntilMs;
+
+    public ArbiterRecord Record { get; private set; } =
+        ArbiterRecord.ForNewModule(new Guid(1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11), "a", ["a", "b"]);
+
+    public void Away(long forMs)
+    {
+        awayUntilMs = world.Schedule.NowMs + forMs;
+        world.Say("fault", $"arbiter away for {forMs} ms");
+    }
+
+    public void Heal() => awayUntilMs = 0;
+
+    public void Ask(SimHost host, RoleEffect.AskArbiter ask)
+    {
+        var request = World.ToArbiter(ask.Request);
+        var life = host.Life;
+        var answered = false;
+        // The runtime answers Unknown at the deadline; a late reply is handed on all the same.
+        world.Schedule.After(ask.DeadlineMs, () =>
+        {
+            if (!answered)
+                host.FeedIf(life, new RoleInput.ArbiterAnswered(new ArbiterAnswer(request.OperationId, ArbiterOutcome.Unknown, null, "no answer")));
+        });
+        Send(answer =>
+        {
+            answered = true;
+            host.FeedIf(life, new RoleInput.ArbiterAnswered(answer));
+        });
+        if (request.Change != ArbiterChange.Look && world.Random.Chance(world.ArbiterLossPerMille))
+            world.Schedule.After(world.Random.Between(50, 8_000), () => Send(_ => { })); // A late duplicate.
+
+        void Send(Action<ArbiterAnswer> reply)
+        {
+            if (!Reachable(host) || world.Random.Chance(world.ArbiterLossPerMille))
+                return;
+            var slow = world.Random.Chance(world.ArbiterLossPerMille) ? 3_000 : 0;
+            world.Schedule.After(world.Random.Between(1, 20 + slow), () =>
+            {
+                if (world.Schedule.NowMs < awayUntilMs)
+                    return;
+                var answer = Decide(host, request);
+                if (!world.Random.Chance(world.ArbiterLossPerMille))
+                    world.Schedule.After(world.Random.Between(1, 20 + slow), () =>
+                    {
+                        if (Reachable(host))
+                            reply(answer);
+                    });
+            });
+        }
+    }
+
+    private bool Reachable(SimHost host) => world.Schedule.NowMs >= awayUntilMs && world.Schedule.NowMs >= host.ArbiterCutUntilMs;
+
+    private ArbiterAnswer Decide(SimHost host, ArbiterRequest request)
+    {
+        var before = Record;
+        var asked = request;
+        if (world.Sabotage == Sabotage.OlderEpochAccepted)
+            asked = asked with { ExpectedEpoch = before.Epoch };
+        var judged = before;
+        if (world.Sabotage == Sabotage.PromoteOutdated && request.Change == ArbiterChange.Takeover)
+            judged = before with { InSync = [.. before.Hosts] };
+        var (decision, after) = Arbiter.Decide(judged, asked);
+        if (ReferenceEquals(after, judged))
+            after = before;
+        Record = after;
+        if (request.Change != ArbiterChange.Look)
+            world.Say("arbiter", $"{request.By} {request.Change} at {request.ExpectedEpoch}: {(decision.Granted ? "granted" : "refused")}; epoch {after.Epoch}, primary {after.Primary}, in sync {string.Join(",", after.InSync)}");
+        if (world.Sabotage == Sabotage.None)
+            world.Truth.Decided(before, request, after);
+        return new ArbiterAnswer(
+            request.OperationId, decision.Granted ? ArbiterOutcome.Granted : ArbiterOutcome.Refused,
+            new AuthorityRecord(after.Incarnation, after.Epoch, after.Primary, after.InSync), decision.Reason);
+    }
+}
