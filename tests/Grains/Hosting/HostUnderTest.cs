@@ -16,11 +16,11 @@ namespace Pollux.Tests.Grains.Hosting;
 
 internal static class HostUnderTest
 {
-    /// <summary>Why a test of reminders that outlive the host cannot run; null if it can.</summary>
+    /// <summary>Whether reminders outlive the host. Orleans has no reminder table for SQLite.</summary>
 #if ORLEANS_EMBEDDED
-    public const string? DurableRemindersMissing = null;
+    public static bool HasDurableReminders => true;
 #else
-    public const string? DurableRemindersMissing = "Orleans has no reminder table for SQLite: they are in memory here, and durable on PostgreSQL.";
+    public static bool HasDurableReminders => PostgreSql.ConnectionString is not null;
 #endif
 
     public static void Configure(HostApplicationBuilder builder, SiloStorageOptions storage, TestGrainHostOptions options)
@@ -56,7 +56,7 @@ internal static class HostUnderTest
 
 #if !ORLEANS_EMBEDDED
     // Both listeners are open at the same time, so that the ports differ.
-    private static (int Silo, int Gateway) FreePorts()
+    public static (int Silo, int Gateway) FreePorts()
     {
         using var first = new TcpListener(IPAddress.Loopback, 0);
         using var second = new TcpListener(IPAddress.Loopback, 0);

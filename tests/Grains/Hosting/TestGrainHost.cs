@@ -7,7 +7,8 @@ using Pollux.Silo.Storage;
 namespace Pollux.Tests.Grains.Hosting;
 
 /// <summary>
-/// A grain host on a SQLite file of its own, on whichever Orleans host this build has (see <see cref="HostUnderTest"/>).
+/// A grain host on whichever Orleans host this build has (see <see cref="HostUnderTest"/>), on a SQLite file of its own;
+/// or on PostgreSQL under a service id of its own, if <see cref="PostgreSql"/> offers a server.
 /// Tests speak to grains through <see cref="Grains"/>; <see cref="RestartAsync"/> is a clean stop and a new process's
 /// start on the same database.
 /// </summary>
@@ -15,12 +16,14 @@ public sealed class TestGrainHost : IAsyncDisposable
 {
     private readonly TestGrainHostOptions _options;
     private readonly DirectoryInfo _directory;
+    private readonly SiloStorageOptions _storage;
     private IHost _host;
 
-    private TestGrainHost(TestGrainHostOptions options, DirectoryInfo directory, IHost host)
+    private TestGrainHost(TestGrainHostOptions options, DirectoryInfo directory, SiloStorageOptions storage, IHost host)
     {
         _options = options;
         _directory = directory;
+        _storage = storage;
         _host = host;
     }
 
@@ -28,22 +31,25 @@ public sealed class TestGrainHost : IAsyncDisposable
 
     public IServiceProvider Services => _host.Services;
 
-    /// <summary>Where the test may look at the rows.</summary>
-    public string DatabasePath => Path.Combine(_directory.FullName, "state.db");
+    /// <summary>The file, of a host that <see cref="TestGrainHostOptions.NeedsFile"/>.</summary>
+    public string DatabasePath => PathIn(_directory);
 
     public static async Task<TestGrainHost> StartAsync(Action<TestGrainHostOptions>? configure = null)
     {
         var options = new TestGrainHostOptions();
         configure?.Invoke(options);
         var directory = Directory.CreateTempSubdirectory("pollux-grains-");
-        var host = await StartHostAsync(options, Path.Combine(directory.FullName, "state.db"));
-        return new TestGrainHost(options, directory, host);
+        var storage = PostgreSql.ConnectionString is { } server && !options.NeedsFile
+            ? SiloStorageOptions.PostgreSql(server, $"test-{Guid.NewGuid():N}")
+            : SiloStorageOptions.Sqlite(PathIn(directory));
+        var host = await StartHostAsync(options, storage);
+        return new TestGrainHost(options, directory, storage, host);
     }
 
     public async Task RestartAsync()
     {
         await StopHostAsync(_host);
-        _host = await StartHostAsync(_options, DatabasePath);
+        _host = await StartHostAsync(_options, _storage);
     }
 
     /// <summary>Stops the host cleanly; <see cref="RestartAsync"/> may follow.</summary>
@@ -56,12 +62,14 @@ public sealed class TestGrainHost : IAsyncDisposable
         _directory.Delete(recursive: true);
     }
 
-    private static async Task<IHost> StartHostAsync(TestGrainHostOptions options, string databasePath)
+    private static string PathIn(DirectoryInfo directory) => Path.Combine(directory.FullName, "state.db");
+
+    private static async Task<IHost> StartHostAsync(TestGrainHostOptions options, SiloStorageOptions storage)
     {
         var builder = Host.CreateEmptyApplicationBuilder(settings: null);
         builder.Logging.SetMinimumLevel(LogLevel.Warning).AddSimpleConsole();
         options.Services(builder.Services);
-        HostUnderTest.Configure(builder, SiloStorageOptions.Sqlite(databasePath), options);
+        HostUnderTest.Configure(builder, storage, options);
         var host = builder.Build();
         await host.StartAsync();
         return host;

@@ -16,6 +16,9 @@ public sealed class TestGrainHostOptions
     /// <summary>Grain assemblies besides that of the tests and that of the product's grains.</summary>
     public IList<Assembly> GrainAssemblies { get; } = [];
 
+    /// <summary>Whether the test looks into the database file, so that it is SQLite even where PostgreSQL is offered.</summary>
+    public bool NeedsFile { get; set; }
+
     /// <summary>How long a caller waits for an answer; long enough for a busy machine.</summary>
     public TimeSpan ResponseTimeout { get; set; } = TimeSpan.FromSeconds(30);
 

@@ -1,3 +1,4 @@
+using System.Collections.Concurrent;
 using Orleans;
 using Orleans.Runtime;
 using Pollux.Tests.Grains.Hosting;
@@ -14,12 +15,18 @@ public interface ILifeGrain : IGrainWithStringKey
     /// <summary>Asks for its end, then waits for the event before it returns.</summary>
     [Alias("EndAfter")]
     Task EndAfterAsync(string until);
+
+    /// <summary>Counts the call, and whether another turn of the key, of any activation, was in at the same time.</summary>
+    [Alias("Count")]
+    Task CountAsync(bool thenEnd);
 }
 
 /// <summary>Keys that begin with "flawed" fail their first activation.</summary>
 [GrainType("test.life")]
 public sealed class LifeGrain(Probe probe) : Grain, ILifeGrain
 {
+    private static readonly ConcurrentDictionary<string, int> Inside = new();
+
     private int _generation;
 
     private string Key => this.GetPrimaryKeyString();
@@ -47,5 +54,16 @@ public sealed class LifeGrain(Probe probe) : Grain, ILifeGrain
         probe.Signal($"{Key} asked");
         await probe.WaitAsync(until);
         probe.Write($"{Key} returns");
+    }
+
+    public async Task CountAsync(bool thenEnd)
+    {
+        if (Inside.AddOrUpdate(Key, 1, (_, inside) => inside + 1) != 1)
+            probe.Count($"{Key} overlaps");
+        await Task.Yield();
+        probe.Count($"{Key} calls");
+        Inside.AddOrUpdate(Key, 0, (_, inside) => inside - 1);
+        if (thenEnd)
+            DeactivateOnIdle();
     }
 }

@@ -23,6 +23,22 @@ public sealed class LifeTests(SemanticsHost host) : IClassFixture<SemanticsHost>
     }
 
     [Fact]
+    public async Task Calls_that_race_with_deactivations_run_once_each()
+    {
+        const int Callers = 16;
+        const int CallsEach = 50;
+        var key = SemanticsHost.NewKey();
+        var grain = host.Grains.GetGrain<ILifeGrain>(key);
+        await Task.WhenAll(Enumerable.Range(0, Callers).Select(caller => Task.Run(async () =>
+        {
+            for (var call = 0; call < CallsEach; call++)
+                await grain.CountAsync(thenEnd: (caller + call) % 10 == 0);
+        })));
+        Assert.Equal(Callers * CallsEach, Probe.CountOf($"{key} calls"));
+        Assert.Equal(0, Probe.CountOf($"{key} overlaps"));
+    }
+
+    [Fact]
     public async Task A_failed_activation_fails_the_call_and_the_next_call_tries_again()
     {
         var key = $"flawed-{SemanticsHost.NewKey()}";

@@ -34,7 +34,7 @@ public sealed class ReminderTests(SemanticsHost host) : IClassFixture<SemanticsH
         Assert.False(await grain.UnregisterAsync("gone"));
     }
 
-    [Fact(Skip = HostUnderTest.DurableRemindersMissing)]
+    [DurableRemindersFact]
     public async Task A_reminder_survives_a_restart_of_the_host()
     {
         await using var own = await OwnHost.StartAsync(new Probe());

@@ -85,7 +85,7 @@ public sealed class StorageTests(SemanticsHost host) : IClassFixture<SemanticsHo
     [Fact]
     public async Task Rows_are_JSON_without_type_names()
     {
-        await using var own = await OwnHost.StartAsync(new Probe());
+        await using var own = await OwnHost.StartAsync(new Probe(), options => options.NeedsFile = true);
         await own.Grains.GetGrain<ICounterGrain>("row").AddAsync(42);
         await own.StopAsync();
         var file = await File.ReadAllBytesAsync(own.DatabasePath);
