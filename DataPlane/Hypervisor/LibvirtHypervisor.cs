@@ -1,0 +1,125 @@
+using System.Text.RegularExpressions;
+
+namespace Pollux.DataPlane.Hypervisor;
+
+/// <summary>KVM by libvirt, through the <c>virsh</c> program.</summary>
+/// <remarks>
+/// Why a program and not the C library: a call that hangs in libvirt's daemon hangs a process that can be killed at its deadline, never
+/// a thread of ours; a crash in its client library is not a crash of the data plane, which holds the VM's disks; and no binary interface
+/// ties us to a version. The price, some 20 ms per call, is paid at starts and stops only: the state between is watched by
+/// <c>virsh event</c> and the process table.
+/// </remarks>
+public sealed partial class LibvirtHypervisor : IHypervisor
+{
+    private static readonly TimeSpan Quick = TimeSpan.FromSeconds(5);
+    private static readonly TimeSpan Starting = TimeSpan.FromSeconds(30);
+
+    private readonly string _uri;
+    private readonly DomainEvents _events;
+
+    /// <param name="uri">libvirt's connection URI, usually <c>qemu:///system</c>.</param>
+    public LibvirtHypervisor(string uri)
+    {
+        _uri = uri;
+        _events = new DomainEvents(uri, domain => Changed?.Invoke(domain));
+    }
+
+    public event Action<string>? Changed;
+
+    /// <summary>Begins to watch events.</summary>
+    public void Start() => _events.Start();
+
+    public async Task<string?> DescribeAsync(CancellationToken cancel)
+    {
+        var result = await RunAsync(["version"], null, Quick, cancel).ConfigureAwait(false);
+        if (result.ExitCode != 0)
+            return null;
+        var library = LibraryVersion().Match(result.Output).Groups[1].Value;
+        var emulator = EmulatorVersion().Match(result.Output).Groups[1].Value;
+        return $"{(emulator.Length > 0 ? emulator : "QEMU")} / libvirt {library}";
+    }
+
+    public Task<HypervisorAnswer> ValidateAsync(string definition, CancellationToken cancel) =>
+        // Parses and checks like a start, and starts nothing.
+        CallAsync(["domxml-to-native", "qemu-argv", "/dev/stdin"], definition, Starting, cancel);
+
+    public async Task<HypervisorAnswer> DefineAsync(string domain, string definition, CancellationToken cancel)
+    {
+        var defined = await CallAsync(["define", "/dev/stdin"], definition, Quick, cancel).ConfigureAwait(false);
+        if (defined.Outcome != CallOutcome.Done)
+            return defined;
+        // libvirt must never start it at boot: whether it may run here is not libvirt's to know.
+        return await CallAsync(["autostart", "--disable", domain], null, Quick, cancel).ConfigureAwait(false);
+    }
+
+    public Task<HypervisorAnswer> StartAsync(string domain, CancellationToken cancel) => CallAsync(["start", domain], null, Starting, cancel);
+
+    public Task<HypervisorAnswer> ShutDownAsync(string domain, CancellationToken cancel) => CallAsync(["shutdown", domain], null, Quick, cancel);
+
+    public async Task<HypervisorAnswer> DestroyAsync(string domain, CancellationToken cancel)
+    {
+        var answer = await CallAsync(["destroy", domain], null, Quick, cancel).ConfigureAwait(false);
+        return answer.Outcome == CallOutcome.Refused && NotRunning().IsMatch(answer.Text)
+            ? new HypervisorAnswer(CallOutcome.Done, answer.Text)
+            : answer;
+    }
+
+    public Task<HypervisorAnswer> SuspendAsync(string domain, CancellationToken cancel) => CallAsync(["suspend", domain], null, Quick, cancel);
+
+    public Task<HypervisorAnswer> ResumeAsync(string domain, CancellationToken cancel) => CallAsync(["resume", domain], null, Quick, cancel);
+
+    public async Task<DomainStatus> LookAsync(string domain, CancellationToken cancel)
+    {
+        var result = await RunAsync(["domstate", "--reason", domain], null, Quick, cancel).ConfigureAwait(false);
+        if (result.ExitCode == 0)
+        {
+            var match = StateAndReason().Match(result.Output);
+            return new DomainStatus(Parse(match.Groups[1].Value.Trim()), match.Groups[2].Value);
+        }
+
+        return result.ExitCode is not null && result.Error.Contains("failed to get domain", StringComparison.Ordinal)
+            ? new DomainStatus(DomainState.Absent, "not defined")
+            : new DomainStatus(DomainState.Unknown, OneLine(result.Error));
+    }
+
+    public int? EmulatorPid(string domain) => EmulatorProcess.Find(domain);
+
+    public ValueTask DisposeAsync() => _events.DisposeAsync();
+
+    private static DomainState Parse(string state) => state switch
+    {
+        "running" or "idle" or "in shutdown" => DomainState.Running,
+        "paused" or "pmsuspended" => DomainState.Paused,
+        "shut off" or "crashed" => DomainState.Stopped,
+        _ => DomainState.Unknown,
+    };
+
+    private async Task<HypervisorAnswer> CallAsync(string[] arguments, string? input, TimeSpan deadline, CancellationToken cancel)
+    {
+        var result = await RunAsync(arguments, input, deadline, cancel).ConfigureAwait(false);
+        return result.ExitCode switch
+        {
+            0 => new HypervisorAnswer(CallOutcome.Done, OneLine(result.Output)),
+            null => new HypervisorAnswer(CallOutcome.Unknown, result.Error),
+            _ => new HypervisorAnswer(CallOutcome.Refused, OneLine(result.Error)),
+        };
+    }
+
+    private Task<ChildProcess.Result> RunAsync(string[] arguments, string? input, TimeSpan deadline, CancellationToken cancel) =>
+        ChildProcess.RunAsync("virsh", ["--connect", _uri, "--quiet", .. arguments], input, deadline, cancel);
+
+    private static string OneLine(string text) =>
+        string.Join(' ', text.Split('\n', StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries)).Replace("error: ", "", StringComparison.Ordinal);
+
+    [GeneratedRegex(@"library: libvirt ([\d.]+)")]
+    private static partial Regex LibraryVersion();
+
+    [GeneratedRegex(@"hypervisor: (QEMU [\d.]+)")]
+    private static partial Regex EmulatorVersion();
+
+    [GeneratedRegex(@"^([a-z ]+?)(?: \((.*)\))?\s*$")]
+    private static partial Regex StateAndReason();
+
+    [GeneratedRegex("domain is not running|failed to get domain")]
+    private static partial Regex NotRunning();
+}
