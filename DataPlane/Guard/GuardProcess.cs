@@ -18,6 +18,9 @@ public sealed class GuardProcess(TextReader input, Func<long> nowMs)
     /// <summary>A SIGKILL is repeated until the process is gone; one may be in an uninterruptible wait for its disk.</summary>
     private const int RepeatMs = 20;
 
+    /// <summary>Interval of looking for the process of an expired domain: well within the margin of the shortest detection time (500 ms).</summary>
+    private const int ExpiredWatchMs = 100;
+
     private readonly Lock _gate = new();
     private readonly Dictionary<string, GuardedDomain> _domains = [];
     private readonly AutoResetEvent _changed = new(initialState: false);
@@ -68,10 +71,11 @@ public sealed class GuardProcess(TextReader input, Func<long> nowMs)
             }
         }
 
+        var killed = false;
         foreach (var domain in expired)
-            Kill(domain, "its lease has run out");
-        // An expired domain stays under watch: its process may not have appeared yet.
-        return expired.Count > 0 ? RepeatMs : (int)Math.Min(next - now, 1_000);
+            killed |= Kill(domain, "its lease has run out");
+        // An expired domain stays under watch until the data plane forgets it: its process may not have appeared yet.
+        return killed ? RepeatMs : (int)Math.Min(next - now, expired.Count > 0 ? ExpiredWatchMs : 1_000);
     }
 
     private void KillAll()

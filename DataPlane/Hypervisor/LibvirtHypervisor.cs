@@ -1,3 +1,4 @@
+using System.Collections.Concurrent;
 using System.Text.RegularExpressions;
 
 namespace Pollux.DataPlane.Hypervisor;
@@ -16,6 +17,7 @@ public sealed partial class LibvirtHypervisor : IHypervisor
 
     private readonly string _uri;
     private readonly DomainEvents _events;
+    private readonly ConcurrentDictionary<string, int> _pids = new();
 
     /// <param name="uri">libvirt's connection URI, usually <c>qemu:///system</c>.</param>
     public LibvirtHypervisor(string uri)
@@ -82,7 +84,18 @@ public sealed partial class LibvirtHypervisor : IHypervisor
             : new DomainStatus(DomainState.Unknown, OneLine(result.Error));
     }
 
-    public int? EmulatorPid(string domain) => EmulatorProcess.Find(domain);
+    public int? EmulatorPid(string domain)
+    {
+        // One look at a known process instead of one at every process of the machine.
+        if (_pids.TryGetValue(domain, out var known) && EmulatorProcess.Executes(known, domain))
+            return known;
+        var found = EmulatorProcess.Find(domain);
+        if (found is { } pid)
+            _pids[domain] = pid;
+        else
+            _pids.TryRemove(domain, out _);
+        return found;
+    }
 
     public ValueTask DisposeAsync() => _events.DisposeAsync();
 

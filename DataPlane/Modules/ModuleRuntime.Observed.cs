@@ -1,0 +1,62 @@
+using System.Collections.Immutable;
+using Pollux.DataPlane.Core.Roles;
+using Pollux.DataPlane.Telemetry;
+using Pollux.HostProtocol;
+
+namespace Pollux.DataPlane.Modules;
+
+/// <summary>What operators see of the module: a snapshot from any thread.</summary>
+public sealed partial class ModuleRuntime
+{
+    public ObservedModule Observe(PreparationVerdict? preparation)
+    {
+        var view = _view;
+        var status = _engine.Status;
+        var replication = new ObservedReplication(
+            status.SessionUp, status.Resyncing, status.FullResync, status.DirtyBytes, status.ResyncTotalBytes, status.ResyncDoneBytes,
+            status.ResyncBytesPerSecond, status.HeldOperations, view.WaitsFor ?? status.WaitingFor ?? _lane.Waiting);
+        return new ObservedModule(
+            Module, view.Role.ToString().ToUpperInvariant(), view.Ready, view.DataState.ToString(), ToMessage(view.Record), view.Code, view.Cause,
+            BootClock.ToWall(view.SinceMs).ToUnixTimeMilliseconds(), _workload?.State, replication, preparation, Problems(view, status),
+            _history.Events, _history.Results);
+    }
+
+    internal static RecordMessage ToMessage(AuthorityRecord record) => new(record.Incarnation, record.Epoch, record.Primary, record.InSync);
+
+    private ImmutableArray<ObservedProblem> Problems(RoleView view, Replication.ReplicationStatus status)
+    {
+        var problems = ImmutableArray.CreateBuilder<ObservedProblem>();
+        if (RoleCodes.Find(view.Code) is { Impact: not (RoleImpact.None or RoleImpact.ByCommand) } role)
+            problems.Add(new ObservedProblem(role.Code, role.Title, Describe(role.Impact), Join(view.Cause, role.Cause), role.Action));
+        if (_saver.Fault is { } fault)
+        {
+            problems.Add(new ObservedProblem("state.not-stored", "The module's state cannot be stored", Describe(RoleImpact.WritesHeld),
+                fault, "Make room on the file system of the data directory, or mend it; it is tried again every second."));
+        }
+
+        if (_lane.Waiting is { } waiting)
+        {
+            problems.Add(new ObservedProblem("step.slow", "A step takes long", "What depends on it waits.", waiting,
+                "None if it clears. Otherwise look at the load of this host's disks."));
+        }
+
+        if (status.HeldOperations > 0 && status.WaitingFor is { } held)
+        {
+            problems.Add(new ObservedProblem("replication.held", "Operations wait", $"{status.HeldOperations} operations of the guest wait.",
+                held, "None if it clears within the detection time. Otherwise check the peer and the control plane."));
+        }
+
+        return problems.ToImmutable();
+    }
+
+    private static string Join(string cause, string likely) => cause.Length == 0 ? likely : cause;
+
+    private static string Describe(RoleImpact impact) => impact switch
+    {
+        RoleImpact.NotProtected => "The loss of one more host would stop the module.",
+        RoleImpact.WritesHeld => "Writes wait.",
+        RoleImpact.Paused => "The VM is paused; its memory is kept.",
+        RoleImpact.NotRunning => "The module does not run on this host.",
+        _ => "None.",
+    };
+}

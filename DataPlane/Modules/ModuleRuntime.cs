@@ -1,0 +1,164 @@
+using Pollux.DataPlane.Core.Roles;
+using Pollux.DataPlane.Hypervisor;
+using Pollux.DataPlane.Replication;
+using Pollux.DataPlane.Telemetry;
+
+namespace Pollux.DataPlane.Modules;
+
+/// <summary>Runs the role machine of one module: feeds it, and does what it wants.</summary>
+/// <remarks>
+/// <code>
+/// peer, arbiter, operator ─► InputQueue ─► one thread: RoleMachine.Step ─► effects, in order
+///       ▲                                    │ at once: beacons, answers, questions, leases
+///       │                                    ├─► StateSaver      SaveState                     ─► StateSaved
+///       │                                    ├─► EngineLane      engine and mounts, in order   ─► Serving, FollowingStopped, Released, LocalFault
+///       └── ends of all these ◄──────────────┴─► WorkloadRunner  VM                            ─► WorkloadStarted, WorkloadStopped, WorkloadFailed
+/// </code>
+/// The thread owns machine and traces; nothing on it blocks. Engine events come in by <see cref="IReplicationEvents"/>.
+/// </remarks>
+public sealed partial class ModuleRuntime : IReplicationEvents, IAsyncDisposable
+{
+    private readonly ModuleRuntimeOptions _options;
+    private readonly InputQueue _inputs = new();
+    private readonly RoleMachine _machine;
+    private readonly RoleTraces _traces;
+    private readonly ModuleHistory _history;
+    private readonly StateSaver _saver;
+    private readonly EngineLane _lane;
+    private readonly WorkloadRunner? _workload;
+    private readonly IReplicationEngine _engine;
+    private readonly Thread _thread;
+    private readonly TaskCompletionSource _workloadOff = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    private volatile RoleView _view;
+    private volatile bool _leaving;
+    private ObservedVolume? _volume;
+    private bool _beaconOpen;
+
+    /// <summary>The directory is open and covered, and certainly no VM of the module runs on this host, before this is made.</summary>
+    public ModuleRuntime(ModuleRuntimeOptions options)
+    {
+        _options = options;
+        _traces = new RoleTraces(options.Module, options.Self, hasGuest: options.Vm is not null);
+        _history = new ModuleHistory(options.Module);
+        _machine = new RoleMachine(
+            new RoleConfiguration(options.Module, options.Self, options.Peer, options.Timings, options.Incarnation, options.LostPower, Guid.NewGuid),
+            options.Recovered, options.NowMs());
+        _view = _machine.View;
+        _saver = new StateSaver(options.Module, options.State, options.Recovered, version => Put(new RoleInput.StateSaved(version)));
+        _engine = options.Engine(this, _saver);
+        _lane = new EngineLane(options.Module, reason => Put(new RoleInput.LocalFault(reason)));
+        if (options.Vm is { } vm)
+        {
+            var definition = Path.Combine(options.Directory, vm.DefinitionFile);
+            // Half of the margin is for pausing by the hypervisor, then the guard kills; the rest covers drift and the kill itself.
+            _workload = new WorkloadRunner(options.Module, vm.Domain, options.Hypervisor, options.Guard, options.Timings.MarginMs / 2,
+                cancel => ReadDefinitionAsync(definition, cancel), OnWorkload, options.NowMs);
+        }
+
+        options.Front.Failed += OnFrontFailed;
+        RoleMetrics.Add(options.Module, () =>
+            new RoleReading(_view.Role, _view.Ready, _view.Record.Epoch, _view.LeaseUntilMs, _workload?.State));
+        _thread = new Thread(Run) { IsBackground = true, Name = "role " + options.Module };
+    }
+
+    public string Module => _options.Module;
+
+    public RoleView View => _view;
+
+    /// <summary>Whether the engine accepts sessions of the peer is its own to say; the listener routes to it.</summary>
+    public IReplicationEngine Engine => _engine;
+
+    public void Start() => _thread.Start();
+
+    public void Put(RoleInput input) => _inputs.Put(input);
+
+    /// <summary>Ends the module on this host: no beacons any more; the VM is stopped within its remaining lease, copies are flushed as far as
+    /// the peer still answers, the mounts go. The peer takes over when the detection time has passed, if the record lets it.</summary>
+    public async ValueTask DisposeAsync()
+    {
+        _leaving = true;
+        _inputs.Close();
+        _thread.Join();
+        if (_workload is { } workload)
+        {
+            var leaseMs = Math.Max(0, _view.LeaseUntilMs == long.MaxValue ? long.MaxValue : _view.LeaseUntilMs - _options.NowMs());
+            workload.Stop(Math.Min(leaseMs, _options.Timings.GracefulStopMs));
+            await _workloadOff.Task.ConfigureAwait(false);
+            await workload.DisposeAsync().ConfigureAwait(false);
+        }
+
+        _lane.Put("close", async () =>
+        {
+            await ReleaseAsync().ConfigureAwait(false);
+            await _options.Front.CloseAsync().ConfigureAwait(false);
+        });
+        await _lane.DisposeAsync().ConfigureAwait(false);
+        await _engine.DisposeAsync().ConfigureAwait(false);
+        _options.Front.Failed -= OnFrontFailed;
+        _saver.Dispose();
+        _traces.Dispose();
+        RoleMetrics.Remove(_options.Module);
+    }
+
+    void IReplicationEvents.SessionUp(Guid peerIncarnation) => Put(new RoleInput.SessionUp(peerIncarnation));
+
+    void IReplicationEvents.SessionLost(string reason) => Put(new RoleInput.SessionLost(reason));
+
+    void IReplicationEvents.ResyncStarting(Guid syncBase) => Put(new RoleInput.ResyncStarting(syncBase));
+
+    void IReplicationEvents.ReplicaFlushed(Guid syncBase) => Put(new RoleInput.ReplicaFlushed(syncBase));
+
+    void IReplicationEvents.PeerCaughtUp(Guid syncBase) => Put(new RoleInput.PeerCaughtUp(syncBase));
+
+    void IReplicationEvents.Quiesced() => Put(new RoleInput.Quiesced());
+
+    void IReplicationEvents.LocalFault(string reason) => Put(new RoleInput.LocalFault(reason));
+
+    private void OnWorkload(RoleInput input)
+    {
+        if (!_leaving)
+            Put(input);
+        else if (input is RoleInput.WorkloadStopped)
+            _workloadOff.TrySetResult();
+    }
+
+    private void OnFrontFailed(string reason)
+    {
+        if (!_leaving)
+            Put(new RoleInput.LocalFault(reason));
+    }
+
+    private void Run()
+    {
+        var effects = new List<RoleEffect>();
+        while (_inputs.Take(_machine.NextDeadlineMs, _options.NowMs) is { } input)
+        {
+            var now = _options.NowMs();
+            var before = _view;
+            _machine.Step(now, input, effects);
+            _view = _machine.View;
+            _traces.Took(now, input, _view);
+            Note(input);
+            foreach (var effect in effects)
+            {
+                _traces.Wants(now, effect, _view);
+                Do(effect);
+            }
+
+            effects.Clear();
+            if (!ReferenceEquals(before, _view) && Shows(before, _view))
+                _options.Links.Changed();
+        }
+    }
+
+    /// <summary>The lease and the peer's last beacon change all the time; operators are told with the next refresh.</summary>
+    private static bool Shows(RoleView before, RoleView after) =>
+        before with { LeaseUntilMs = after.LeaseUntilMs, PeerSeenMs = after.PeerSeenMs } != after;
+
+    private static async Task<string> ReadDefinitionAsync(string path, CancellationToken cancel)
+    {
+        if (new FileInfo(path).Length > DomainDefinition.BytesMax)
+            throw new FormatException($"{path} is larger than {DomainDefinition.BytesMax} bytes");
+        return await File.ReadAllTextAsync(path, cancel).ConfigureAwait(false);
+    }
+}

@@ -1,0 +1,49 @@
+using Pollux.DataPlane.Core.Roles;
+using Pollux.DataPlane.Guard;
+using Pollux.DataPlane.Hypervisor;
+using Pollux.DataPlane.Replication;
+using Pollux.HostProtocol;
+
+namespace Pollux.DataPlane.Modules;
+
+/// <summary>What the runtime of one module works with.</summary>
+public sealed record ModuleRuntimeOptions
+{
+    /// <summary>Key <c>cluster/module</c>.</summary>
+    public required string Module { get; init; }
+    public required string Directory { get; init; }
+
+    /// <summary>Null: nothing is started on top of the directory.</summary>
+    public required VmSpec? Vm { get; init; }
+
+    /// <summary>Grain keys, <c>cluster/host</c>, as the record names them.</summary>
+    public required string Self { get; init; }
+    public required string Peer { get; init; }
+    public required RoleTimings Timings { get; init; }
+
+    /// <summary>Names this run of the machine and of its engine.</summary>
+    public required Guid Incarnation { get; init; }
+    public required bool LostPower { get; init; }
+    public required IModuleState State { get; init; }
+    public required LocalState Recovered { get; init; }
+    public required IModuleFront Front { get; init; }
+    public required Func<IReplicationEvents, ISyncBases, IReplicationEngine> Engine { get; init; }
+    public required IHypervisor Hypervisor { get; init; }
+    public required IGuard Guard { get; init; }
+    public required IModuleLinks Links { get; init; }
+    public required Func<long> NowMs { get; init; }
+}
+
+/// <summary>The ways out of a module: to the peer, to the arbiter, to operators. None of them blocks.</summary>
+public interface IModuleLinks
+{
+    void Send(string module, Beacon beacon);
+
+    void Answer(string module, BeaconAnswer answer);
+
+    /// <summary>Answered by <see cref="ModuleRuntime.Put"/> of an <see cref="RoleInput.ArbiterAnswered"/> within the deadline.</summary>
+    void Ask(string module, ArbiterRequest request, long deadlineMs, string? traceParent);
+
+    /// <summary>What operators see of a module changed.</summary>
+    void Changed();
+}

@@ -1,0 +1,39 @@
+using Pollux.DataPlane.Storage;
+using Pollux.DataPlane.Volumes;
+
+namespace Pollux.DataPlane.Modules;
+
+/// <summary>A volume as it is, except that it tells of the first write after <see cref="Arm"/>: the first output of a guest after its start.</summary>
+internal sealed class ObservedVolume(IModuleVolume volume, Action firstWrite) : IModuleVolume
+{
+    private volatile bool _armed;
+
+    public void Arm() => _armed = true;
+
+    public void Write(ulong obj, long offsetBytes, ReadOnlySpan<byte> data, OperationTag tag)
+    {
+        if (_armed)
+        {
+            _armed = false;
+            firstWrite();
+        }
+
+        volume.Write(obj, offsetBytes, data, tag);
+    }
+
+    public int Lookup(ulong parent, ReadOnlySpan<byte> name, out ObjectAttributes attributes) => volume.Lookup(parent, name, out attributes);
+    public void Forget(ulong obj, ulong count) => volume.Forget(obj, count);
+    public int GetAttributes(ulong obj, out ObjectAttributes attributes) => volume.GetAttributes(obj, out attributes);
+    public int ReadLink(ulong obj, Span<byte> target, out int length) => volume.ReadLink(obj, target, out length);
+    public int Open(ulong obj, int flags, out ulong handle) => volume.Open(obj, flags, out handle);
+    public void Close(ulong handle) => volume.Close(handle);
+    public int Read(ulong handle, long offsetBytes, Span<byte> buffer, out int count) => volume.Read(handle, offsetBytes, buffer, out count);
+    public int Seek(ulong handle, long offsetBytes, int whence, out long result) => volume.Seek(handle, offsetBytes, whence, out result);
+    public int ReadDirectory(ulong handle, long cookie, DirectoryVisitor visit) => volume.ReadDirectory(handle, cookie, visit);
+    public void Reference(ulong obj) => volume.Reference(obj);
+    public int GetXattr(ulong obj, ReadOnlySpan<byte> name, Span<byte> value, out int length) => volume.GetXattr(obj, name, value, out length);
+    public int ListXattr(ulong obj, Span<byte> names, out int length) => volume.ListXattr(obj, names, out length);
+    public int StatFs(out VolumeSpace space) => volume.StatFs(out space);
+    public void Flush(ulong obj, bool dataOnly, OperationTag tag) => volume.Flush(obj, dataOnly, tag);
+    public void Mutate(Mutation mutation, Action<int, ObjectAttributes> completed) => volume.Mutate(mutation, completed);
+}
