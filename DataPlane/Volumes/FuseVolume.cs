@@ -153,12 +153,12 @@ public sealed partial class FuseVolume : IFuseHandler
             ? FuseCompletions.ForWrite(request.Token)
             : _completions.ForStableWrite(request.Token, request.NodeId, dataOnly: (write.Flags & syncOnly) == 0);
         if (_anyPrivileged && write.WriteFlags.HasFlag(FuseWriteFlags.KillSuidGid) && _privileged.ContainsKey(request.NodeId))
-            WriteAfterKillingPrivileges(request.NodeId, (long)write.Offset, data.ToArray(), tag);
+            WriteAfterKillingPrivileges(request.NodeId, (long)write.Offset, data.ToArray(), tag, reply);
         else
             _volume.Write(request.NodeId, (long)write.Offset, data, tag);
     }
 
-    private void WriteAfterKillingPrivileges(ulong obj, long offsetBytes, byte[] data, OperationTag tag)
+    private void WriteAfterKillingPrivileges(ulong obj, long offsetBytes, byte[] data, OperationTag tag, FuseReplier reply)
     {
         var result = _volume.GetAttributes(obj, out var before);
         if (result != 0)
@@ -182,6 +182,8 @@ public sealed partial class FuseVolume : IFuseHandler
             }
 
             Note(after);
+            // The kernel expects a write to change times and size, not the mode.
+            reply.NotifyInvalidateInode(obj, -1, 0);
             _volume.Write(obj, offsetBytes, data, tag);
         });
     }

@@ -6,7 +6,9 @@ public sealed class FuseFactAttribute : FactAttribute
 {
     private static readonly string? s_obstacle = FindObstacle();
 
-    public FuseFactAttribute() => Skip = s_obstacle;
+    /// <param name="programs">Programs that the test runs, by absolute path.</param>
+    public FuseFactAttribute(params string[] programs) =>
+        Skip = s_obstacle ?? (Array.Find(programs, program => !File.Exists(program)) is { } missing ? $"Needs {missing}." : null);
 
     private static string? FindObstacle()
     {

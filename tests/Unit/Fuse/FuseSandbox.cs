@@ -24,14 +24,11 @@ internal sealed class FuseSandbox : IDisposable
     public CoveredDirectory Covered { get; private set; }
 
     /// <summary>The secret, read through the descriptor that was opened before the mounts.</summary>
-    public string SecretUnderTheMount
-    {
-        get
-        {
-            var descriptor = Covered.Handle.DangerousGetHandle().ToString(CultureInfo.InvariantCulture);
-            return File.ReadAllText($"/proc/self/fd/{descriptor}/{SecretName}");
-        }
-    }
+    public string SecretUnderTheMount => File.ReadAllText(Below(SecretName));
+
+    /// <summary>A path to what lies under the mounts.</summary>
+    public string Below(string name) =>
+        System.IO.Path.Combine("/proc/self/fd", Covered.Handle.DangerousGetHandle().ToString(CultureInfo.InvariantCulture), name);
 
     public string File1(string name) => System.IO.Path.Combine(Path, name);
 
