@@ -1,0 +1,131 @@
+using System.Net;
+using System.Net.Sockets;
+using System.Security.Authentication;
+using Pollux.DataPlane.Core.Replication;
+using Pollux.DataPlane.Identity;
+
+namespace Pollux.DataPlane.Replication;
+
+/// <summary>Accepts replication sessions of all modules of this host on one port: authenticates, reads the greeting, and gives the stream to
+/// the module's engine. Who is not understood gets a Refused frame with a code and a text.</summary>
+public sealed class ReplicationListener : IAsyncDisposable
+{
+    /// <summary>Connections that have not shown a valid greeting yet. A cluster has one peer with at most 32 modules.</summary>
+    public const int GreetingMax = 64;
+
+    /// <summary>Authentication and greeting together; a LAN needs milliseconds.</summary>
+    public static readonly TimeSpan GreetingDeadline = TimeSpan.FromSeconds(5);
+
+    private readonly Socket _listener;
+    private readonly Func<Stream, CancellationToken, ValueTask<(Stream Stream, string PeerHost)>> _authenticate;
+    private readonly Func<string, ReplicationEngine?> _engineOf;
+    private readonly TimeSpan _silenceMax;
+    private readonly SemaphoreSlim _greeting = new(GreetingMax, GreetingMax);
+    private readonly CancellationTokenSource _stopped = new();
+    private readonly Task _accepting;
+
+    /// <param name="engineOf">The engine of a module key; null if this host has no such module.</param>
+    /// <param name="silenceMax">See <see cref="SocketTuning.Apply"/>.</param>
+    public ReplicationListener(
+        IPEndPoint endPoint, Func<Stream, CancellationToken, ValueTask<(Stream Stream, string PeerHost)>> authenticate,
+        Func<string, ReplicationEngine?> engineOf, TimeSpan silenceMax)
+    {
+        (_authenticate, _engineOf, _silenceMax) = (authenticate, engineOf, silenceMax);
+        _listener = new Socket(endPoint.AddressFamily, SocketType.Stream, ProtocolType.Tcp);
+        _listener.Bind(endPoint);
+        _listener.Listen(GreetingMax);
+        _accepting = AcceptAsync();
+    }
+
+    public IPEndPoint EndPoint => (IPEndPoint)_listener.LocalEndPoint!;
+
+    public async ValueTask DisposeAsync()
+    {
+        await _stopped.CancelAsync().ConfigureAwait(false);
+        _listener.Dispose();
+        await _accepting.ConfigureAwait(false);
+        _stopped.Dispose();
+        _greeting.Dispose();
+    }
+
+    private async Task AcceptAsync()
+    {
+        while (!_stopped.IsCancellationRequested)
+        {
+            try
+            {
+                // At the limit new connections wait in the kernel's bounded backlog.
+                await _greeting.WaitAsync(_stopped.Token).ConfigureAwait(false);
+                var socket = await _listener.AcceptAsync(_stopped.Token).ConfigureAwait(false);
+                _ = GreetAsync(socket);
+            }
+            catch (Exception e) when (e is OperationCanceledException or ObjectDisposedException)
+            {
+                return;
+            }
+            catch (SocketException)
+            {
+                // The connection was reset before it was accepted.
+                _greeting.Release();
+            }
+        }
+    }
+
+    private async Task GreetAsync(Socket socket)
+    {
+        Stream? stream = null;
+        (ReplicationEngine Engine, Hello Hello)? accepted = null;
+        try
+        {
+            SocketTuning.Apply(socket, _silenceMax);
+            stream = new NetworkStream(socket, ownsSocket: true);
+            using var deadline = CancellationTokenSource.CreateLinkedTokenSource(_stopped.Token);
+            deadline.CancelAfter(GreetingDeadline);
+            (stream, var peerHost) = await _authenticate(stream, deadline.Token).ConfigureAwait(false);
+            var (hello, refusal) = await ReadHelloAsync(stream, deadline.Token).ConfigureAwait(false);
+            if (refusal is null)
+                (accepted, refusal) = Route(hello!, peerHost);
+            if (refusal is not null)
+                await FollowingReplica.RefuseAsync(stream, refusal).ConfigureAwait(false);
+        }
+        catch (Exception e) when (e is IOException or SocketException or AuthenticationException or IdentityException or OperationCanceledException or ObjectDisposedException)
+        {
+            // Not authenticated, or gone, or too slow: nobody to answer.
+            socket.Dispose();
+        }
+        finally
+        {
+            if (!_stopped.IsCancellationRequested)
+                _greeting.Release();
+        }
+        if (accepted is { } route)
+            await route.Engine.AcceptAsync(stream!, route.Hello).ConfigureAwait(false);
+    }
+
+    private (ValueTuple<ReplicationEngine, Hello>?, Refusal?) Route(Hello hello, string peerHost)
+    {
+        if (_engineOf(hello.Module) is not { } engine)
+            return (null, new Refusal(RefusalCode.UnknownModule, $"module {hello.Module} is not on this host"));
+        return engine.PeerHost == peerHost
+            ? ((engine, hello), null)
+            : (null, new Refusal(RefusalCode.NotThePeer, $"host {peerHost} is not the peer of module {hello.Module}"));
+    }
+
+    private static async Task<(Hello? Hello, Refusal? Refusal)> ReadHelloAsync(Stream stream, CancellationToken cancel)
+    {
+        var frame = new byte[FrameHeader.SizeBytes + (2 * Hello.ModuleBytesMax)];
+        await stream.ReadExactlyAsync(frame.AsMemory(0, FrameHeader.SizeBytes), cancel).ConfigureAwait(false);
+        var payloadBytes = BitConverter.ToInt32(frame, 4);
+        if (payloadBytes < 0 || payloadBytes > frame.Length - FrameHeader.SizeBytes)
+            return (null, new Refusal(RefusalCode.Malformed, "the greeting is too long"));
+        await stream.ReadExactlyAsync(frame.AsMemory(FrameHeader.SizeBytes, payloadBytes), cancel).ConfigureAwait(false);
+        if (FrameHeader.TryDecode(frame.AsSpan(0, FrameHeader.SizeBytes + payloadBytes), out var header, out var payload) != FrameDecode.Frame
+            || header.Kind != FrameKind.Hello)
+            return (null, new Refusal(RefusalCode.Malformed, "the first frame is not a greeting"));
+        if (Hello.Read(payload, out var version) is { } hello)
+            return (hello, null);
+        return (null, version == Hello.ProtocolVersion
+            ? new Refusal(RefusalCode.Malformed, "the greeting cannot be read")
+            : new Refusal(RefusalCode.ProtocolVersion, $"this host speaks version {Hello.ProtocolVersion} of the replication protocol, not {version}"));
+    }
+}
