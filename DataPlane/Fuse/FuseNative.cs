@@ -41,9 +41,6 @@ internal static unsafe partial class FuseNative
     [LibraryImport(C, EntryPoint = "open", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
     public static partial int Open(string path, int flags, uint mode);
 
-    [LibraryImport(C, EntryPoint = "openat", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
-    public static partial int OpenAt(SafeFileHandle directory, string path, int flags, uint mode);
-
     [LibraryImport(C, EntryPoint = "read", SetLastError = true)]
     public static partial nint Read(SafeFileHandle file, void* buffer, nuint count);
 
