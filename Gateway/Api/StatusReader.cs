@@ -64,6 +64,11 @@ internal sealed class StatusReader(IGrainFactory grains, TimeProvider time)
     {
         var name = GrainKey.NameOf(host.Host);
         var said = host.Modules.FirstOrDefault(report => report.Module == module.Module);
+        if (host.Connected && said is not null && IsBehind(module, host.Host, said))
+            return new ModuleHostStatus(
+                name, Unknown, false, said.DataState, "host.behind",
+                $"At {Clock(host.LastSeenUnixMs)} it said {said.Role} in epoch {said.Record.Epoch}; the record has moved on to epoch {module.Record!.Epoch} since.",
+                said.SinceUnixMs, said.VmState, Record(said.Record), said.Replication, said.Problems, said.Events, host.LastSeenUnixMs);
         if (host.Connected && said is not null)
             return new ModuleHostStatus(
                 name, said.Role, said.Ready, said.DataState, said.Code, said.Cause, said.SinceUnixMs, said.VmState, Record(said.Record),
@@ -75,6 +80,10 @@ internal sealed class StatusReader(IGrainFactory grains, TimeProvider time)
             name, Unknown, false, "Unknown", host.Connected ? "host.no-report" : "host.unreachable", cause, host.LastSeenUnixMs, null, null, null,
             [], said?.Events ?? [], host.LastSeenUnixMs);
     }
+
+    /// <summary>Its word of being the primary is overtaken: it may be gone, and its silence not yet long enough to say so.</summary>
+    private static bool IsBehind(ModuleView module, string host, ModuleReport said) =>
+        said.Role is "PRIM" or "ALONE" && module.Record!.Primary != host && said.Record.Epoch < module.Record.Epoch;
 
     private static RecordStatus Record(RecordView record) => new(record.Epoch, Name(record.Primary), Names(record.InSync));
 
