@@ -235,6 +235,23 @@ public sealed class DirtyMap
         return NextRun(marks, kinds, first, out var from, out _) && from < end;
     }
 
+    /// <summary>Whether every block of the range that is marked here, in whatever way, has a dirty mark in <paramref name="other"/>.</summary>
+    public bool IsCoveredBy(DirtyMap other, in ObjectRange range)
+    {
+        if (!objects.TryGetValue(range.Object, out var marks) || other.IsWhole(range.Object))
+            return true;
+        if (marks.Whole)
+            return false;
+        var (first, end) = BlocksOf(range.OffsetBytes, range.LengthBytes);
+        for (var block = first; NextRun(marks, MarkKinds.All, block, out var from, out var to) && from < end; block = to)
+        {
+            if (!other.objects.TryGetValue(range.Object, out var others)
+                || !NextRun(others, MarkKinds.Dirty, from, out var otherFrom, out var otherTo) || otherFrom > from || otherTo < Math.Min(to, end))
+                return false;
+        }
+        return true;
+    }
+
     /// <summary>All marks of the kinds as runs, an object that is dirty as a whole as one <see cref="ObjectRange.Whole"/>. For a checkpoint
     /// (all kinds) and for the wire. Must not overlap with a change.</summary>
     public IEnumerable<ObjectRange> Runs(MarkKinds kinds = MarkKinds.All)
