@@ -17,7 +17,7 @@ public sealed class ArbitrationTests(ControlPlaneHost host) : IClassFixture<Cont
         var pair = await host.PairAsync();
         var record = (await (await pair.ModuleAsync()).ReadAsync()).Record!;
         Assert.Equal((1L, null), (record.Epoch, record.Primary));
-        Assert.Equal([pair.A.Key], record.InSync);
+        Assert.Equal(pair.A.Key, Assert.Single(record.InSync));
     }
 
     [Fact]
