@@ -36,12 +36,13 @@ public sealed class GuardClient : IGuard, IDisposable
     }
 
     /// <summary>Starts this program as a guard.</summary>
-    public static ProcessStartInfo OwnProgram()
+    /// <param name="lockPath">See <see cref="GuardProcess.Lock"/>.</param>
+    public static ProcessStartInfo OwnProgram(string lockPath)
     {
         var program = Environment.ProcessPath!;
         string[] arguments = Path.GetFileNameWithoutExtension(program) == "dotnet"
-            ? [Path.Combine(AppContext.BaseDirectory, "pollux-host.dll"), "guard"]
-            : ["guard"];
+            ? [Path.Combine(AppContext.BaseDirectory, "pollux-host.dll"), "guard", "--lock", lockPath]
+            : ["guard", "--lock", lockPath];
         return new ProcessStartInfo(program, arguments)
         {
             // The guard is small and has to stay so: no tiers, no concurrent collector.

@@ -26,6 +26,26 @@ public sealed class GuardProcess(TextReader input, Func<long> nowMs)
     private readonly AutoResetEvent _changed = new(initialState: false);
     private bool _ended;
 
+    /// <summary>Waits until the guard of an earlier data plane, if there is one, has done its work and gone, then holds the lock for as long as
+    /// the result lives: an old guard must never meet a VM that a new data plane has started.</summary>
+    /// <exception cref="IOException">It is held for longer than an old guard may linger.</exception>
+    public static FileStream Lock(string path)
+    {
+        var until = Environment.TickCount64 + LingerMs + 5_000;
+        while (true)
+        {
+            try
+            {
+                // FileShare.None is an exclusive flock(2), which ends with the process.
+                return new FileStream(path, FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.None);
+            }
+            catch (IOException) when (Environment.TickCount64 < until)
+            {
+                Thread.Sleep(RepeatMs);
+            }
+        }
+    }
+
     /// <summary>Returns when the input has ended and no guarded domain runs any more.</summary>
     public void Run()
     {

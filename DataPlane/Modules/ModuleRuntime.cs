@@ -18,6 +18,9 @@ namespace Pollux.DataPlane.Modules;
 /// </remarks>
 public sealed partial class ModuleRuntime : IReplicationEvents, IAsyncDisposable
 {
+    /// <summary>Interval of looks for the end of a stop, milliseconds: nobody waits for it but a deletion.</summary>
+    private const int StoppedLookMs = 100;
+
     private readonly ModuleRuntimeOptions _options;
     private readonly InputQueue _inputs = new();
     private readonly RoleMachine _machine;
@@ -71,6 +74,13 @@ public sealed partial class ModuleRuntime : IReplicationEvents, IAsyncDisposable
     public void Start() => _thread.Start();
 
     public void Put(RoleInput input) => _inputs.Put(input);
+
+    /// <summary>Completes when the module is stopped and released on this host.</summary>
+    public async Task StoppedAsync()
+    {
+        while (_view is not { Role: Role.Stop, Ready: true })
+            await Task.Delay(StoppedLookMs).ConfigureAwait(false);
+    }
 
     /// <summary>Ends the module on this host: no beacons any more; the VM is stopped within its remaining lease, copies are flushed as far as
     /// the peer still answers, the mounts go. The peer takes over when the detection time has passed, if the record lets it.</summary>

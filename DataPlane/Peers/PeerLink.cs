@@ -83,6 +83,10 @@ public sealed class PeerLink : IAsyncDisposable
     /// <summary>Sends at once if the peer is connected; a beacon that cannot leave is replaced by the module's next.</summary>
     public void Send(string module, Beacon beacon) => _dialled?.Put(module, new PeerMessage(Module: module, Beacon: beacon));
 
+    /// <summary>Tells the peer how much the directory of a module under preparation holds.</summary>
+    public void SendContent(string module, long contentBytes) =>
+        _dialled?.Put(module, new PeerMessage(Module: module, ContentBytes: contentBytes));
+
     /// <summary>Answers on the connection that the module's last beacon came on.</summary>
     public void Answer(string module, BeaconAnswer answer)
     {
@@ -328,6 +332,10 @@ public sealed class PeerLink : IAsyncDisposable
             lock (_gate)
                 _beaconCameOn[module] = link;
             _events.BeaconReceived(module, beacon);
+        }
+        else if (message is { Module: { } prepared, ContentBytes: { } bytes })
+        {
+            _events.ContentReceived(prepared, bytes);
         }
         else if (message.Ping is { } ping)
         {

@@ -41,6 +41,8 @@ public sealed class PeerLinkTests : IDisposable
         b.Link.SetPeer("c1/a", a.Address);
         await UntilArrivesAsync(a, b);
         await UntilArrivesAsync(b, a);
+        a.Link.SendContent("c1/new", 4096);
+        Assert.Equal(4096, await b.Events.Content.Reader.ReadAsync(Cancel));
     }
 
     [Fact]
@@ -242,6 +244,8 @@ public sealed class PeerLinkTests : IDisposable
 
         public Channel<BeaconAnswer> Answers { get; } = Channel.CreateUnbounded<BeaconAnswer>();
 
+        public Channel<long> Content { get; } = Channel.CreateUnbounded<long>();
+
         public Action<string, Beacon> Answer { get; set; } = (_, _) => { };
 
         public void BeaconReceived(string module, Beacon beacon)
@@ -251,6 +255,8 @@ public sealed class PeerLinkTests : IDisposable
         }
 
         public void BeaconAnswered(string module, BeaconAnswer answer) => Answers.Writer.TryWrite(answer);
+
+        public void ContentReceived(string module, long contentBytes) => Content.Writer.TryWrite(contentBytes);
 
         public void PeerChanged() => _changed.Release();
 

@@ -1,0 +1,88 @@
+using Pollux.DataPlane.Control;
+using Pollux.DataPlane.Core.Roles;
+using Pollux.DataPlane.Peers;
+using Pollux.DataPlane.Telemetry;
+using Pollux.HostProtocol;
+
+namespace Pollux.DataPlane.Modules;
+
+/// <summary>What comes in from the control plane and from the peer, and the ways out of a module. Nothing here blocks.</summary>
+public sealed partial class DataPlaneHost : IControlEvents, IPeerEvents, IModuleLinks
+{
+    void IControlEvents.Connected() => Wake();
+
+    void IControlEvents.DesiredChanged(DesiredState desired)
+    {
+        if (desired.Modules.IsDefault)
+        {
+            HostLog.Error("control", "a desired state without modules was ignored", ("version", desired.Version));
+            return;
+        }
+
+        try
+        {
+            _cache.Save(desired);
+        }
+        catch (IOException e)
+        {
+            // Acted on all the same: it is the operator's wish now; only a restart without the control plane would miss it.
+            HostLog.Error("control", "the desired state cannot be stored", ("reason", e.Message));
+        }
+
+        _desired = desired;
+        Wake();
+    }
+
+    void IControlEvents.Arbitrated(ArbitrationAnswer answer)
+    {
+        var outcome = answer.Outcome switch
+        {
+            "granted" => ArbiterOutcome.Granted,
+            "refused" => ArbiterOutcome.Refused,
+            _ => ArbiterOutcome.Unknown,
+        };
+        if (_slots.TryGetValue(answer.Module, out var slot) && slot.Runtime is { } runtime)
+            runtime.Put(new RoleInput.ArbiterAnswered(new ArbiterAnswer(answer.OperationId, outcome, ToRecord(answer.Record), answer.Reason)));
+    }
+
+    ObservedState IControlEvents.Observe() => Observe();
+
+    void IPeerEvents.BeaconReceived(string module, Beacon beacon)
+    {
+        if (_slots.TryGetValue(module, out var slot) && slot.Runtime is { } runtime)
+            runtime.Put(new RoleInput.BeaconReceived(beacon));
+    }
+
+    void IPeerEvents.BeaconAnswered(string module, BeaconAnswer answer)
+    {
+        if (_slots.TryGetValue(module, out var slot) && slot.Runtime is { } runtime)
+            runtime.Put(new RoleInput.BeaconAnswered(answer));
+    }
+
+    void IPeerEvents.ContentReceived(string module, long contentBytes)
+    {
+        // Names that no desired state knows are not kept.
+        if (_slots.ContainsKey(module))
+            _contentOfPeer[module] = contentBytes;
+    }
+
+    void IPeerEvents.PeerChanged() => _control.Changed();
+
+    void IModuleLinks.Send(string module, Beacon beacon) => _peers.Send(module, beacon);
+
+    void IModuleLinks.Answer(string module, BeaconAnswer answer) => _peers.Answer(module, answer);
+
+    void IModuleLinks.Ask(string module, ArbiterRequest request, long deadlineMs, string? traceParent) => _control.Ask(
+        new ArbitrationRequest(request.OperationId, module, request.RecordIncarnation, request.ExpectedEpoch,
+            request.Change.ToString().ToLowerInvariant(), request.By, request.Peer, traceParent),
+        deadlineMs);
+
+    void IModuleLinks.Changed() => _control.Changed();
+
+    private ObservedState Observe() => new(
+        Interlocked.Read(ref _observedVersion), _peers.PeerReachable,
+        [.. _slots.OrderBy(slot => slot.Key, StringComparer.Ordinal).Select(slot => slot.Value.Observe()).OfType<ObservedModule>()]);
+
+    private static AuthorityRecord? ToRecord(RecordMessage? record) =>
+        record is null ? null : new AuthorityRecord(record.Incarnation, record.Epoch, record.Primary, record.InSync);
+}

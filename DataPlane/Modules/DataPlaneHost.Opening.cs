@@ -1,0 +1,164 @@
+using System.Net.Sockets;
+using Pollux.DataPlane.Core.Roles;
+using Pollux.DataPlane.Peers;
+using Pollux.DataPlane.Replication;
+using Pollux.DataPlane.Storage;
+using Pollux.DataPlane.Telemetry;
+using Pollux.HostProtocol;
+
+namespace Pollux.DataPlane.Modules;
+
+/// <summary>How a module is prepared and opened on this host.</summary>
+public sealed partial class DataPlaneHost : IModuleMaker
+{
+    /// <summary>Interval at which the initial host repeats the size of its directory to a peer that may have to check its room.</summary>
+    private static readonly TimeSpan ContentInterval = TimeSpan.FromMilliseconds(500);
+
+    /// <summary>How long a preparation waits for the peer; the control plane gives up a creation after 20 s.</summary>
+    private static readonly TimeSpan PeerWaitMax = TimeSpan.FromSeconds(15);
+
+    void IModuleMaker.Changed() => _control.Changed();
+
+    void IModuleMaker.Forget(string module)
+    {
+        _contentOfPeer.TryRemove(module, out _);
+        var directory = StateDirectory(module);
+        if (Directory.Exists(directory))
+            Directory.Delete(directory, recursive: true);
+    }
+
+    async Task<PreparationVerdict> IModuleMaker.PrepareAsync(DesiredModule desired)
+    {
+        await Task.Yield();
+        var holdsData = desired.InitialHost == _identity.Host;
+        var others = _slots.Where(slot => slot.Key != desired.Module).Select(slot => slot.Value.Directory).OfType<string>().ToArray();
+        var content = 0L;
+        if (!holdsData)
+        {
+            var until = BootClock.NowMs + (long)PeerWaitMax.TotalMilliseconds;
+            while (!_contentOfPeer.TryGetValue(desired.Module, out content) && BootClock.NowMs < until)
+                await Task.Delay(ActingMs, _stop.Token).ConfigureAwait(false);
+            if (!_contentOfPeer.ContainsKey(desired.Module))
+            {
+                return new PreparationVerdict(false, new ObservedProblem("peer.unreachable", "The hosts do not reach each other",
+                    "The module was not created; nothing was changed.",
+                    $"{desired.InitialHost} has not told {_identity.Host} how much its directory holds. {_peers.Status}.",
+                    $"Check the link between the hosts (port {_options.PeerPort}) and that the directory can be read there."));
+            }
+        }
+
+        var question = new PreparationQuestion(
+            desired.Module, desired.Directory, desired.Vm, holdsData, content, others, ModulePreparation.ModulesMaxDefault);
+        var verdict = await ModulePreparation.CheckAsync(question, _hypervisor, _stop.Token).ConfigureAwait(false);
+        if (holdsData && verdict.Accepted)
+            _ = TellContentAsync(desired);
+        return verdict;
+    }
+
+    async Task<ModuleRuntime> IModuleMaker.OpenAsync(DesiredModule desired)
+    {
+        await Task.Yield();
+        if (_peer is not { } peer)
+            throw new ModuleOpenException("The peer of this host is not known yet.");
+        if (desired.Vm is { } vm && await WorkloadRunner.ClearAsync(_hypervisor, vm.Domain, _stop.Token).ConfigureAwait(false))
+            HostLog.Warn("modules", "a VM left over from an earlier process was ended", ("module", desired.Module), ("domain", vm.Domain));
+
+        var stateDirectory = StateDirectory(desired.Module);
+        Directory.CreateDirectory(stateDirectory);
+        var state = new ModuleState(stateDirectory);
+        var stored = state.Load();
+        var recovered = stored ?? Initial(desired);
+        if (stored is null)
+            state.Save(recovered);
+
+        var front = new ModuleFront(desired.Module, desired.Directory);
+        await front.OpenAsync(ModuleRuntime.CoverText(desired.Module, _identity.Host, "STOP", "it has just started.")).ConfigureAwait(false);
+        var incarnation = Guid.NewGuid();
+        var timings = new RoleTimings(desired.DetectionMs);
+        var runtime = new ModuleRuntime(new ModuleRuntimeOptions
+        {
+            Module = desired.Module,
+            Directory = desired.Directory,
+            Vm = desired.Vm,
+            Self = _identity.Host,
+            Peer = peer.Host,
+            Timings = timings,
+            Incarnation = incarnation,
+            LostPower = _lostPower && stored is not null,
+            State = state,
+            Recovered = recovered,
+            Front = front,
+            Engine = (events, bases) => new ReplicationEngine(new ReplicationOptions
+            {
+                Module = desired.Module,
+                PeerHost = peer.Host,
+                Incarnation = incarnation,
+                Timings = timings,
+                StateDirectory = stateDirectory,
+                OpenStore = () => ObjectStore.Open(front.Directory),
+                Dial = DialPeerAsync,
+                Bases = bases,
+                Events = events,
+            }),
+            Hypervisor = _hypervisor,
+            Guard = _guard,
+            Links = this,
+            NowMs = () => BootClock.NowMs,
+        });
+        runtime.Start();
+        HostLog.Info("modules", "opened", ("module", desired.Module), ("directory", desired.Directory), ("state", recovered.DataState),
+            ("record", recovered.Record));
+        return runtime;
+    }
+
+    /// <summary>What a host knows of a module that it never had: the initial host's directory is the module as long as the record says that
+    /// nobody has been primary yet; everybody else knows nothing and follows.</summary>
+    private LocalState Initial(DesiredModule desired)
+    {
+        var record = ToRecord(desired.Record)!;
+        var holdsData = desired.InitialHost == _identity.Host && record.Primary is null && record.InSync is [var only] && only == _identity.Host;
+        // A base of its own: two hosts that know nothing must never look equal to each other.
+        return holdsData ? new LocalState(record, DataState.UpToDate, Guid.NewGuid(), Guid.Empty, Run: false) : LocalState.Fresh;
+    }
+
+    private async Task TellContentAsync(DesiredModule desired)
+    {
+        try
+        {
+            var bytes = await Task.Run(() => ModulePreparation.ContentBytes(desired.Directory), _stop.Token).ConfigureAwait(false);
+            while (_desired?.Modules.Any(module => module.Module == desired.Module && module.Phase == ModulePhase.Preparing) == true)
+            {
+                _peers.SendContent(desired.Module, bytes);
+                await Task.Delay(ContentInterval, _stop.Token).ConfigureAwait(false);
+            }
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            HostLog.Error("modules", "the directory cannot be measured", ("module", desired.Module), ("reason", e.Message));
+        }
+        catch (OperationCanceledException)
+        {
+            // The process ends.
+        }
+    }
+
+    private async ValueTask<Stream> DialPeerAsync(CancellationToken cancel)
+    {
+        if (_peer is not { ReplicationAddress: { } address } peer)
+            throw new IOException("the peer's replication address is not known yet");
+        var socket = new Socket(SocketType.Stream, ProtocolType.Tcp);
+        try
+        {
+            SocketTuning.Apply(socket, ReplicationSilenceMax);
+            await socket.ConnectAsync(PeerAddress.Parse(address), cancel).ConfigureAwait(false);
+            return await _tls.DialAsync(new NetworkStream(socket, ownsSocket: true), peer.Host, cancel).ConfigureAwait(false);
+        }
+        catch
+        {
+            socket.Dispose();
+            throw;
+        }
+    }
+
+    private string StateDirectory(string module) => Path.Combine(_options.DataDirectory, "modules", module.Replace('/', '.'));
+}

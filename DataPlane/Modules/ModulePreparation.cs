@@ -1,0 +1,207 @@
+using System.Text;
+using Pollux.DataPlane.Hypervisor;
+using Pollux.DataPlane.Native;
+using Pollux.HostProtocol;
+
+namespace Pollux.DataPlane.Modules;
+
+/// <summary>Whether a module can live on this host. Looks only: nothing lasting is changed.</summary>
+/// <param name="Directory">Absolute path, the same on both hosts.</param>
+/// <param name="HoldsData">This is the host whose directory becomes the module.</param>
+/// <param name="ContentBytes">Allocated bytes of the initial host's directory; needed on the other host.</param>
+/// <param name="Others">Directories of the other modules of this host.</param>
+internal sealed record PreparationQuestion(
+    string Module, string Directory, VmSpec? Vm, bool HoldsData, long ContentBytes, IReadOnlyCollection<string> Others, int ModulesMax);
+
+/// <summary>The checks before a module is accepted, each with what to do if it fails.</summary>
+internal static class ModulePreparation
+{
+    /// <summary>Most modules on a host: a policy of the cluster, checked here too since descriptors and memory are this host's.</summary>
+    public const int ModulesMaxDefault = 32;
+
+    /// <summary>Entries looked at when a directory's content is measured; more makes the measuring slow.</summary>
+    private const int EntriesMax = 1_000_000;
+
+    private static readonly byte[] ProbeName = "trusted.pollux.probe\0"u8.ToArray();
+
+    public static async Task<PreparationVerdict> CheckAsync(PreparationQuestion question, IHypervisor hypervisor, CancellationToken cancel)
+    {
+        try
+        {
+            var problem = Directories(question) ?? (question.HoldsData ? Source(question) : Target(question))
+                ?? (question.Vm is { } vm ? await VmAsync(question, vm, hypervisor, cancel).ConfigureAwait(false) : null);
+            return new PreparationVerdict(problem is null, problem);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            return new PreparationVerdict(false, Refusal("module.directory-unusable", "The directory cannot be used",
+                $"{question.Directory}: {e.Message}", "Mend the file system, or choose another directory."));
+        }
+    }
+
+    /// <summary>Allocated bytes of everything in a directory: what the other host needs room for.</summary>
+    public static unsafe long ContentBytes(string directory)
+    {
+        long bytes = 0;
+        var entries = 0;
+        foreach (var path in Directory.EnumerateFileSystemEntries(directory, "*",
+            new EnumerationOptions { RecurseSubdirectories = true, AttributesToSkip = 0, IgnoreInaccessible = false }))
+        {
+            if (++entries > EntriesMax)
+                throw new IOException($"more than {EntriesMax} files");
+            Statx stat;
+            fixed (byte* name = Encoding.UTF8.GetBytes(path + '\0'))
+            {
+                // STATX_BLOCKS (linux/stat.h); a file that went meanwhile needs no room.
+                if (Libc.StatxAt(Libc.AtCurrentDirectory, name, Libc.AtSymlinkNoFollow, 0x400, &stat) == 0)
+                    bytes += (long)stat.Blocks512 * 512;
+            }
+        }
+
+        return bytes;
+    }
+
+    private static ObservedProblem? Directories(PreparationQuestion question)
+    {
+        if (question.Others.Count >= question.ModulesMax)
+        {
+            return Refusal("module.limit", "Too many modules", $"This host has {question.Others.Count} modules; the limit is {question.ModulesMax}.",
+                "Delete a module, or use another cluster.");
+        }
+
+        if (!Path.IsPathFullyQualified(question.Directory) || Path.GetFullPath(question.Directory) != question.Directory || question.Directory == "/")
+        {
+            return Refusal("module.directory-invalid", "Not a usable path", $"'{question.Directory}' is not an absolute path without '.', '..' or a slash at its end.",
+                "Give the full path of a directory.");
+        }
+
+        foreach (var other in question.Others)
+        {
+            if (Inside(question.Directory, other) || Inside(other, question.Directory))
+            {
+                return Refusal("module.directory-taken", "The directory belongs to a module already",
+                    $"{question.Directory} is, contains or lies in {other}, the directory of another module.", "Choose another directory.");
+            }
+        }
+
+        return null;
+    }
+
+    private static ObservedProblem? Source(PreparationQuestion question)
+    {
+        if (!Directory.Exists(question.Directory))
+        {
+            return Refusal("module.directory-missing", "The directory does not exist",
+                $"There is no directory {question.Directory} on this host, which should hold the data.",
+                "Create it and put the VM's files in it, or name the host that has it with --primary.");
+        }
+
+        return TrustedXattrs(question.Directory);
+    }
+
+    private static ObservedProblem? Target(PreparationQuestion question)
+    {
+        var exists = Directory.Exists(question.Directory);
+        if (File.Exists(question.Directory) || (exists && Directory.EnumerateFileSystemEntries(question.Directory).Any(entry => Path.GetFileName(entry) != "lost+found")))
+        {
+            return Refusal("module.directory-not-empty", "The directory is in use on the other host",
+                $"{question.Directory} on this host, which is to receive the copy, is not empty.",
+                "Move its content away, or choose another directory. Pollux does not overwrite files that it did not write.");
+        }
+
+        var at = question.Directory;
+        while (!Directory.Exists(at))
+            at = Path.GetDirectoryName(at)!;
+        var free = new DriveInfo(at).AvailableFreeSpace;
+        // One tenth more: directories and extents are laid out anew.
+        var needed = question.ContentBytes + question.ContentBytes / 10;
+        if (free < needed)
+        {
+            return Refusal("module.no-room", "Not enough room on the other host",
+                $"The module has {Mebibytes(question.ContentBytes)} of data; the file system of {at} on this host has {Mebibytes(free)} free.",
+                "Make room on this host, or choose a directory on a larger file system.");
+        }
+
+        return TrustedXattrs(at);
+    }
+
+    /// <summary>Asks the file system by setting an attribute, and takes it away again.</summary>
+    private static unsafe ObservedProblem? TrustedXattrs(string directory)
+    {
+        fixed (byte* path = Encoding.UTF8.GetBytes(directory + '\0'), name = ProbeName)
+        {
+            byte value = 1;
+            if (Libc.LSetXattr(path, name, &value, 1, 0) == 0)
+            {
+                _ = Libc.LRemoveXattr(path, name);
+                return null;
+            }
+        }
+
+        return Refusal("module.no-xattrs", "The file system cannot hold identities",
+            $"{directory}: trusted extended attributes do not work here ({Errno.Describe(Libc.LastErrno)}).",
+            "Use ext4, XFS or btrfs, and run pollux-host as root.");
+    }
+
+    private static async Task<ObservedProblem?> VmAsync(
+        PreparationQuestion question, VmSpec vm, IHypervisor hypervisor, CancellationToken cancel)
+    {
+        if (await hypervisor.DescribeAsync(cancel).ConfigureAwait(false) is null)
+        {
+            return Refusal("vm.no-hypervisor", "No hypervisor answers", "libvirt does not answer on this host (virsh version).",
+                "Install and start libvirt (libvirtd), then try again.");
+        }
+
+        if (!question.HoldsData)
+        {
+            var status = await hypervisor.LookAsync(vm.Domain, cancel).ConfigureAwait(false);
+            return status.State is DomainState.Running or DomainState.Paused
+                ? Refusal("vm.domain-taken", "A VM of this name runs on the other host", $"The domain '{vm.Domain}' runs on this host already.",
+                    "Stop it, or give the module's VM another name.")
+                : null;
+        }
+
+        var file = Path.Combine(question.Directory, vm.DefinitionFile);
+        if (!File.Exists(file))
+        {
+            return Refusal("vm.definition-missing", "The VM's definition is not in the directory", $"There is no file {file}.",
+                $"Write it: virsh dumpxml --inactive {vm.Domain} > {file}");
+        }
+
+        string definition;
+        try
+        {
+            if (new FileInfo(file).Length > DomainDefinition.BytesMax)
+                throw new FormatException($"it is larger than {DomainDefinition.BytesMax} bytes");
+            definition = DomainDefinition.Complete(await File.ReadAllTextAsync(file, cancel).ConfigureAwait(false), vm.Domain, question.Module);
+        }
+        catch (FormatException e)
+        {
+            return Refusal("vm.definition-invalid", "The VM's definition is not valid", $"{file}: {e.Message}.", "Correct the file, then try again.");
+        }
+
+        var running = await hypervisor.LookAsync(vm.Domain, cancel).ConfigureAwait(false);
+        if (running.State is DomainState.Running or DomainState.Paused)
+        {
+            return Refusal("vm.running", "The VM runs", $"The domain '{vm.Domain}' runs on files that are to be replicated.",
+                $"Stop it first: virsh shutdown {vm.Domain}. Pollux starts it again.");
+        }
+
+        var answer = await hypervisor.ValidateAsync(definition, cancel).ConfigureAwait(false);
+        return answer.Outcome switch
+        {
+            CallOutcome.Done => null,
+            CallOutcome.Refused => Refusal("vm.definition-refused", "libvirt refuses the VM's definition", $"{file}: {answer.Text}",
+                "Correct the definition; 'virsh define --validate' shows the same."),
+            _ => Refusal("vm.no-hypervisor", "No hypervisor answers", answer.Text, "Check libvirt on this host, then try again."),
+        };
+    }
+
+    private static bool Inside(string path, string directory) =>
+        path == directory || path.StartsWith(directory.TrimEnd('/') + "/", StringComparison.Ordinal);
+
+    private static string Mebibytes(long bytes) => $"{bytes / (1024 * 1024)} MiB";
+
+    private static ObservedProblem Refusal(string code, string title, string cause, string action) =>
+        new(code, title, "The module was not created; nothing was changed.", cause, action);
+}

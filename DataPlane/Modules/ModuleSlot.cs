@@ -1,0 +1,202 @@
+using System.Collections.Immutable;
+using Pollux.DataPlane.Core.Roles;
+using Pollux.DataPlane.Telemetry;
+using Pollux.HostProtocol;
+
+namespace Pollux.DataPlane.Modules;
+
+/// <summary>One module of this host from the first word of it to the last: preparation, opening, running, leaving.</summary>
+/// <remarks>
+/// <code>
+/// Preparing ──active──► Opening ──► Running ──absent──► Leaving ──► gone
+///                         └─fault, again after a pause─┘
+/// </code>
+/// Owned by the host's reconciling loop, which calls <see cref="Reconcile"/> with the newest wish; long steps run as tasks beside it.
+/// </remarks>
+internal sealed class ModuleSlot(string module, IModuleMaker maker)
+{
+    private const long RetryMs = 2_000;
+
+    private Task<PreparationVerdict>? _preparing;
+    private Task<ModuleRuntime>? _opening;
+    private Task? _leaving;
+    private volatile ModuleRuntime? _runtime;
+    private volatile PreparationVerdict? _verdict;
+    private volatile string? _fault;
+    private long _retryMs;
+    private readonly long _sinceMs = DateTimeOffset.UtcNow.ToUnixTimeMilliseconds();
+
+    public ModuleRuntime? Runtime => _runtime;
+
+    /// <summary>The module is gone from this host.</summary>
+    public bool Gone { get; private set; }
+
+    public string? Directory { get; private set; }
+
+    /// <returns>True if something is under way and another look is due soon.</returns>
+    public bool Reconcile(DesiredModule? desired, long nowMs)
+    {
+        if (_leaving is not null)
+            return Leave();
+        if (desired is null)
+            return BeginLeaving();
+        Directory = desired.Directory;
+        if (desired.Phase == ModulePhase.Preparing && _runtime is null && _opening is null)
+            return Prepare(desired);
+        _preparing = null;
+        if (_runtime is { } runtime)
+        {
+            runtime.Put(new RoleInput.Desired(desired.Run));
+            if (desired.Command is { Kind: "swap" } command)
+                runtime.Put(new RoleInput.Command(command.OperationId, RoleCommand.Swap));
+            return false;
+        }
+
+        return Open(desired, nowMs);
+    }
+
+    public ObservedModule? Observe()
+    {
+        if (_runtime is { } runtime)
+            return runtime.Observe(_verdict);
+        var problems = ImmutableArray<ObservedProblem>.Empty;
+        if (_fault is { } fault)
+        {
+            problems = [new ObservedProblem("module.open-failed", "The module cannot be opened on this host",
+                "The module does not run on this host and is not protected.", fault, "Mend the cause; it is tried again every two seconds.")];
+        }
+
+        var (code, cause) = _fault is { } why ? ("module.open-failed", why)
+            : _opening is not null ? ("module.opening", "The module is opened on this host.")
+            : ("module.preparing", "The host checks whether the module can live here.");
+        return new ObservedModule(module, "STOP", false, nameof(DataState.Unknown), ModuleRuntime.ToMessage(AuthorityRecord.None), code, cause,
+            _sinceMs, null, new ObservedReplication(false, false, false, 0, 0, 0, 0, 0, null), _verdict, problems, [], []);
+    }
+
+    /// <summary>The process ends: the module is left in order.</summary>
+    public async Task CloseAsync()
+    {
+        if (_opening is { } opening)
+        {
+            try
+            {
+                _runtime ??= await opening.ConfigureAwait(false);
+            }
+            catch (IOException e)
+            {
+                HostLog.Warn("modules", "the module was not open yet", ("module", module), ("reason", e.Message));
+            }
+        }
+
+        if (_leaving is { } leaving)
+            await leaving.ConfigureAwait(false);
+        else if (_runtime is { } runtime)
+            await runtime.DisposeAsync().ConfigureAwait(false);
+    }
+
+    private bool Prepare(DesiredModule desired)
+    {
+        if (_verdict is not null)
+            return false;
+        _preparing ??= maker.PrepareAsync(desired);
+        if (!_preparing.IsCompleted)
+            return true;
+        // The result of a completed task; a fault in it is a defect and ends the process loudly.
+        _verdict = _preparing.GetAwaiter().GetResult();
+        HostLog.Info("modules", "prepared", ("module", module), ("accepted", _verdict.Accepted), ("problem", _verdict.Problem?.Code));
+        maker.Changed();
+        return false;
+    }
+
+    private bool Open(DesiredModule desired, long nowMs)
+    {
+        if (_opening is null)
+        {
+            if (nowMs < _retryMs)
+                return true;
+            _opening = maker.OpenAsync(desired);
+        }
+
+        if (!_opening.IsCompleted)
+            return true;
+        var opened = _opening;
+        _opening = null;
+        if (opened.IsCompletedSuccessfully)
+        {
+            _runtime = opened.GetAwaiter().GetResult();
+            _fault = null;
+            maker.Changed();
+            return Reconcile(desired, nowMs);
+        }
+
+        var fault = opened.Exception?.InnerException;
+        if (fault is not (IOException or UnauthorizedAccessException or Fuse.FuseException or ModuleOpenException))
+            opened.GetAwaiter().GetResult();
+        if (_fault != fault!.Message)
+            HostLog.Error("modules", "the module cannot be opened", ("module", module), ("reason", fault.Message));
+        _fault = fault.Message;
+        _retryMs = nowMs + RetryMs;
+        maker.Changed();
+        return true;
+    }
+
+    private bool BeginLeaving()
+    {
+        if (_opening is { IsCompleted: false } or null && _runtime is null && _preparing is { IsCompleted: false })
+            return true;
+        if (_opening is { } opening)
+        {
+            if (!opening.IsCompleted)
+                return true;
+            if (opening.IsCompletedSuccessfully)
+                _runtime = opening.GetAwaiter().GetResult();
+            _opening = null;
+        }
+
+        if (_runtime is null)
+        {
+            Gone = true;
+            return false;
+        }
+
+        _runtime.Put(new RoleInput.Desired(false));
+        _leaving = LeaveAsync(_runtime);
+        return true;
+    }
+
+    private bool Leave()
+    {
+        if (!_leaving!.IsCompleted)
+            return true;
+        _leaving.GetAwaiter().GetResult();
+        Gone = true;
+        maker.Changed();
+        return false;
+    }
+
+    private async Task LeaveAsync(ModuleRuntime runtime)
+    {
+        await runtime.StoppedAsync().ConfigureAwait(false);
+        await runtime.DisposeAsync().ConfigureAwait(false);
+        maker.Forget(module);
+        HostLog.Info("modules", "the module is gone from this host; its directory keeps its data", ("module", module), ("directory", Directory));
+    }
+}
+
+/// <summary>What a slot needs of its host.</summary>
+internal interface IModuleMaker
+{
+    Task<PreparationVerdict> PrepareAsync(DesiredModule desired);
+
+    /// <summary>Opens the directory, makes certain that no VM of the module runs, and starts the runtime.</summary>
+    /// <exception cref="IOException">It cannot be opened now; it is tried again.</exception>
+    Task<ModuleRuntime> OpenAsync(DesiredModule desired);
+
+    /// <summary>Removes what this host stored about a module that is gone.</summary>
+    void Forget(string module);
+
+    void Changed();
+}
+
+/// <summary>A module cannot be opened for a reason that is not an I/O fault.</summary>
+public sealed class ModuleOpenException(string message) : Exception(message);
