@@ -1,1 +1,1 @@
-return 0;
+return await Pollux.DataPlane.Commands.HostCommandLine.RunAsync(args);

@@ -1,0 +1,110 @@
+using System.Net.Sockets;
+using System.Runtime.InteropServices;
+using System.Text.Json;
+using Pollux.DataPlane.Control;
+using Pollux.DataPlane.Guard;
+using Pollux.DataPlane.Hypervisor;
+using Pollux.DataPlane.Identity;
+using Pollux.DataPlane.Modules;
+using Pollux.DataPlane.Telemetry;
+
+namespace Pollux.DataPlane.Commands;
+
+/// <summary><c>pollux-host run</c>: checks the machine, starts the parts, and ends them in order.</summary>
+internal static class HostProgram
+{
+    /// <summary>Pool threads that are there from the start: steps that block (mounts, fsync, the process table) must not make beacons wait
+    /// for the pool to grow, which takes half a second a thread.</summary>
+    private const int PoolThreadsMin = 16;
+
+    public static async Task RunAsync(HostIdentity identity, DataPlaneOptions options, CancellationToken cancel)
+    {
+        CheckMachine();
+        ThreadPool.GetMinThreads(out _, out var completionThreads);
+        ThreadPool.SetMinThreads(PoolThreadsMin, completionThreads);
+        Directory.CreateDirectory(options.DataDirectory);
+        Directory.CreateDirectory(options.RunDirectory);
+        using var only = LockOrRefuse(Path.Combine(options.DataDirectory, "lock"));
+        var guardLock = Path.Combine(options.RunDirectory, "guard.lock");
+        GuardProcess.Lock(guardLock).Dispose();
+        var lostPower = LostPower(options.RunDirectory);
+        using var telemetry = TelemetryExport.StartIfConfigured(identity.Host);
+
+        var ended = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
+        using var terminate = PosixSignalRegistration.Create(PosixSignal.SIGTERM, End);
+        using var interrupt = PosixSignalRegistration.Create(PosixSignal.SIGINT, End);
+        using var cancelled = cancel.Register(() => ended.TrySetResult());
+
+        using var guard = new GuardClient(() => GuardClient.OwnProgram(guardLock));
+        var hypervisor = new LibvirtHypervisor(Environment.GetEnvironmentVariable("LIBVIRT_DEFAULT_URI") is { Length: > 0 } uri ? uri : "qemu:///system");
+        await using (hypervisor.ConfigureAwait(false))
+        {
+            hypervisor.Start();
+            var host = new DataPlaneHost(identity, options, hypervisor, guard, lostPower);
+            await using (host.ConfigureAwait(false))
+            {
+                try
+                {
+                    await host.StartAsync(cancel).ConfigureAwait(false);
+                }
+                catch (SocketException e)
+                {
+                    throw new HostStartException("host.port-in-use",
+                        $"Port {options.PeerPort} or {options.ReplicationPort} cannot be used: {e.Message}. Another program listens there; end it.", e);
+                }
+
+                var socket = new LocalSocket(options.SocketPath,
+                    () => JsonSerializer.SerializeToUtf8Bytes(host.Status(), HostStatusJson.Default.HostStatus));
+                await using (socket.ConfigureAwait(false))
+                {
+                    HostLog.Info("host", "started", ("host", identity.Host), ("lostPower", lostPower), ("server", identity.Server));
+                    _ = host.ConnectedOnce.ContinueWith(
+                        _ => Console.Out.WriteLine($"pollux-host ready: {identity.Host}"),
+                        CancellationToken.None, TaskContinuationOptions.OnlyOnRanToCompletion, TaskScheduler.Default);
+                    await ended.Task.ConfigureAwait(false);
+                    HostLog.Info("host", "ending: modules are left in order");
+                }
+            }
+        }
+
+        HostLog.Info("host", "ended");
+
+        void End(PosixSignalContext context)
+        {
+            context.Cancel = true;
+            ended.TrySetResult();
+        }
+    }
+
+    private static void CheckMachine()
+    {
+        if (!OperatingSystem.IsLinux())
+            throw new HostStartException("host.not-linux", "pollux-host needs Linux: it mounts with FUSE and runs VMs by libvirt.");
+        if (!Environment.IsPrivilegedProcess)
+            throw new HostStartException("host.not-root", "pollux-host needs root: it mounts file systems and keeps trusted attributes. Run it with sudo or by systemd.");
+        if (!File.Exists("/dev/fuse"))
+            throw new HostStartException("host.no-fuse", "There is no /dev/fuse on this machine. Load the module: modprobe fuse.");
+    }
+
+    private static FileStream LockOrRefuse(string path)
+    {
+        try
+        {
+            return new FileStream(path, FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.None);
+        }
+        catch (IOException e)
+        {
+            throw new HostStartException("host.already-running", $"Another pollux-host runs with this data directory ({path} is locked). End it first.", e);
+        }
+    }
+
+    /// <summary>A file that does not survive a start of the machine: without it, this machine has started anew since the last run.</summary>
+    private static bool LostPower(string runDirectory)
+    {
+        var marker = Path.Combine(runDirectory, "up");
+        if (File.Exists(marker))
+            return false;
+        File.WriteAllText(marker, "While this file is here, the machine has not been started anew.\n");
+        return true;
+    }
+}
