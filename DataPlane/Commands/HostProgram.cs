@@ -6,6 +6,7 @@ using Pollux.DataPlane.Guard;
 using Pollux.DataPlane.Hypervisor;
 using Pollux.DataPlane.Identity;
 using Pollux.DataPlane.Modules;
+using Pollux.DataPlane.Storage;
 using Pollux.DataPlane.Telemetry;
 
 namespace Pollux.DataPlane.Commands;
@@ -27,7 +28,7 @@ internal static class HostProgram
         using var only = LockOrRefuse(Path.Combine(options.DataDirectory, "lock"));
         var guardLock = Path.Combine(options.RunDirectory, "guard.lock");
         GuardProcess.Lock(guardLock).Dispose();
-        var lostPower = LostPower(options.RunDirectory);
+        var lostPower = ModuleState.NoteLostPower(options.DataDirectory, new PowerLossMarker(options.RunDirectory));
         using var telemetry = TelemetryExport.StartIfConfigured(identity.Host);
 
         var ended = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
@@ -96,15 +97,5 @@ internal static class HostProgram
         {
             throw new HostStartException("host.already-running", $"Another pollux-host runs with this data directory ({path} is locked). End it first.", e);
         }
-    }
-
-    /// <summary>A file that does not survive a start of the machine: without it, this machine has started anew since the last run.</summary>
-    private static bool LostPower(string runDirectory)
-    {
-        var marker = Path.Combine(runDirectory, "up");
-        if (File.Exists(marker))
-            return false;
-        File.WriteAllText(marker, "While this file is here, the machine has not been started anew.\n");
-        return true;
     }
 }

@@ -84,7 +84,8 @@ public sealed partial class DataPlaneHost : IModuleMaker
             Peer = peer.Host,
             Timings = timings,
             Incarnation = incarnation,
-            LostPower = _lostPower && stored is not null,
+            // Noted in the stored states when the process started.
+            LostPower = false,
             State = state,
             Recovered = recovered,
             Front = front,
@@ -160,5 +161,5 @@ public sealed partial class DataPlaneHost : IModuleMaker
         }
     }
 
-    private string StateDirectory(string module) => Path.Combine(_options.DataDirectory, "modules", module.Replace('/', '.'));
+    private string StateDirectory(string module) => ModuleStateDirectory.PathFor(_options.DataDirectory, module);
 }

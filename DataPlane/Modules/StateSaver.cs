@@ -3,17 +3,6 @@ using Pollux.DataPlane.Telemetry;
 
 namespace Pollux.DataPlane.Modules;
 
-/// <summary>Where the durable truth of one module is kept.</summary>
-public interface IModuleState
-{
-    /// <summary>Null: nothing was ever stored here. A damaged file gives <see cref="LocalState.Fresh"/>: nothing is known of the copy.</summary>
-    LocalState? Load();
-
-    /// <summary>Returns when the state would survive a loss of power.</summary>
-    /// <exception cref="IOException">It may or may not have been stored.</exception>
-    void Save(LocalState state);
-}
-
 /// <summary>Stores the role machine's states one after the other on its own thread, so that a slow disk delays neither beacons nor leases.
 /// The engine reads here what is durable.</summary>
 internal sealed class StateSaver : Replication.ISyncBases, IDisposable
