@@ -58,6 +58,7 @@ public sealed partial class RoleMachine
             && beacon.Record.Primary == peer && Record.Primary == peer;
         if (!fromPrimary)
             return;
+        targetHeardPrimary = true;
         if (!beacon.WithoutLease)
             primaryAliveMs = nowMs; // S8: a beacon without lease counts as silence.
         if (withholdAnswers || phase == Phase.Claiming)
@@ -86,9 +87,10 @@ public sealed partial class RoleMachine
         beaconShown = shown;
         nextBeaconMs = nowMs + timings.BeaconIntervalMs;
         sentMs[++beaconSequence % SentTimesKept] = nowMs;
-        // The durable record: what this host says, it still says after a crash.
+        // The durable record: what this host says, it still says after a crash. It is no primary before it has stored that.
+        var role = phase == Phase.Opening && !Durable ? Role.Wait : View.Role;
         Emit(new RoleEffect.SendBeacon(new Beacon(
-            configuration.Incarnation, beaconSequence, View.Role, View.Ready, State.DataState, durableRecord,
+            configuration.Incarnation, beaconSequence, role, View.Ready, State.DataState, durableRecord,
             WithoutLease: LeaseNeeded && !LeaseValid, State.LostPower, StopRequested: !State.Run, WorkloadMayRun)));
     }
 }

@@ -164,6 +164,8 @@ public sealed partial class RoleMachine
     {
         if (memberIncarnation is { } member && peerBeacon is { } beacon && beacon.Incarnation != member)
             return $"{peer} has restarted.";
+        if (PeerNow is { } now && now.Record == Record && Record.Contains(peer) && now.DataState != DataState.UpToDate)
+            return $"{peer} says that its copy is {now.DataState}.";
         if (attached && !sessionUp && nowMs - servingMs >= 2 * timings.DetectionMs)
             return $"No replication session with {peer}.";
 

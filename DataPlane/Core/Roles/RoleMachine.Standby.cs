@@ -15,6 +15,7 @@ public sealed partial class RoleMachine
 
     /// <summary>Target of a resync: the base it works towards, from the engine's wish to the confirmed end.</summary>
     private Guid? targetBase;
+    private bool targetHeardPrimary;
     private bool targetAllowed;
     private bool targetFlushed;
     private bool targetConfirming;
@@ -241,7 +242,7 @@ public sealed partial class RoleMachine
     private void ForgetTarget()
     {
         targetBase = null;
-        targetAllowed = targetFlushed = targetConfirming = false;
+        targetHeardPrimary = targetAllowed = targetFlushed = targetConfirming = false;
     }
 
     /// <summary>The target's part of a resync.</summary>
@@ -251,8 +252,9 @@ public sealed partial class RoleMachine
             return false;
         if (!targetAllowed)
         {
-            // S7: a target leaves the record, by its own durable knowledge, before its first byte is overwritten.
-            if (Record.Contains(self))
+            // S7: a target leaves the record, by its own durable knowledge, before its first byte is overwritten. A beacon that came after
+            // the session began shows the record under which it began: learned later, that record would seem to leave this copy behind.
+            if (Record.Contains(self) || !targetHeardPrimary)
             {
                 LookIfDue();
                 return false;
@@ -282,9 +284,11 @@ public sealed partial class RoleMachine
 
         if (!Durable)
             return false;
+        // A newer record has left this host out meanwhile: what was proven equal belongs to the past. A new session starts anew.
+        if (State.DataState != DataState.UpToDate)
+            return Unfollow();
         ForgetTarget();
-        if (State.DataState == DataState.UpToDate) // Not if a newer record has left this host out meanwhile.
-            Emit(new RoleEffect.ConfirmResynced(syncBase));
+        Emit(new RoleEffect.ConfirmResynced(syncBase));
         return true;
     }
 }

@@ -70,7 +70,7 @@ internal sealed partial class SimEngine
     {
         var to = session = new SimSession(world, host, host.Peer);
         peer.Accept(to);
-        host.Feed(new RoleInput.SessionUp(host.Peer.Incarnation));
+        Raise(new RoleInput.SessionUp(host.Peer.Incarnation));
         if (inSync)
         {
             host.Say("replication session, in sync");
@@ -94,7 +94,7 @@ internal sealed partial class SimEngine
                 host.Volume.Marks[block] = dirty[block] = true;
         host.Say($"resync begins, {(resync.Full ? "full" : "delta")}, {dirty.Count(is_ => is_)} blocks");
         var syncBase = resync.SyncBase;
-        host.Feed(new RoleInput.ResyncStarting(syncBase));
+        Raise(new RoleInput.ResyncStarting(syncBase));
         to.ToTarget(() => to.Target.Engine!.TargetStarts(to, syncBase));
     }
 
@@ -172,7 +172,7 @@ internal sealed partial class SimEngine
         mine.CaughtUp = true;
         host.Say("peer caught up");
         world.Truth.CheckEqual("S6: caught up");
-        host.Feed(new RoleInput.PeerCaughtUp(syncBase));
+        Raise(new RoleInput.PeerCaughtUp(syncBase));
     }
 
     public void SessionBroke(SimSession broken, string why)
@@ -195,7 +195,7 @@ internal sealed partial class SimEngine
         host.Say($"session ends: {why}");
         foreach (var operation in operations.ToList())
             Check(operation);
-        host.Feed(new RoleInput.SessionLost(why));
+        Raise(new RoleInput.SessionLost(why));
     }
 
     // The replica.
@@ -218,7 +218,7 @@ internal sealed partial class SimEngine
         upstream?.Break("the target stops following");
         upstream = null;
         arrived.Clear();
-        host.After(world.Random.Between(10, 60), () => host.Feed(new RoleInput.FollowingStopped()));
+        host.After(world.Random.Between(10, 60), () => Raise(new RoleInput.FollowingStopped()));
     }
 
     private void TargetStarts(SimSession on, Guid syncBase)
@@ -226,7 +226,7 @@ internal sealed partial class SimEngine
         if (upstream != on)
             return;
         upstreamBase = syncBase;
-        host.Feed(new RoleInput.ResyncStarting(syncBase));
+        Raise(new RoleInput.ResyncStarting(syncBase));
     }
 
     /// <summary>Block -1 is a flush. Frames are applied one after the other.</summary>
@@ -254,7 +254,7 @@ internal sealed partial class SimEngine
         arrived.Enqueue(() =>
         {
             MakeStable([.. host.Volume.Applied]);
-            host.Feed(new RoleInput.ReplicaFlushed(syncBase));
+            Raise(new RoleInput.ReplicaFlushed(syncBase));
         });
         ApplyOn();
     }

@@ -37,6 +37,8 @@ internal sealed partial class SimEngine(World world, SimHost host)
     private readonly bool[] dirty = new bool[Volume.Blocks];
     private readonly long[] writtenOrder = new long[Volume.Blocks];
     private long order;
+    private long flushesBegun;
+    private long flushStable;
     private bool serving;
     private bool freeze;
     private bool quiescing;
@@ -80,6 +82,9 @@ internal sealed partial class SimEngine(World world, SimHost host)
         upstream?.Break("the other end died");
     }
 
+    /// <summary>Events come from the engine's own threads: after what is being done now.</summary>
+    private void Raise(RoleInput input) => host.After(0, () => host.Feed(input));
+
     private void Serve(RoleEffect.Serve serve)
     {
         var mine = ++servings;
@@ -91,7 +96,7 @@ internal sealed partial class SimEngine(World world, SimHost host)
             epoch = serve.Epoch;
             peerHolds = serve.PeerIsMember;
             host.Volume.Marks.CopyTo(dirty, 0);
-            host.Feed(new RoleInput.Serving(serve.Epoch));
+            Raise(new RoleInput.Serving(serve.Epoch));
         });
     }
 
@@ -132,10 +137,16 @@ internal sealed partial class SimEngine(World world, SimHost host)
         };
         operations.Add(operation);
         var snapshot = host.Volume.Applied.ToArray();
+        var begun = ++flushesBegun;
         Send(operation);
         host.After(world.Random.Between(2, 25), () =>
         {
-            MakeStable(snapshot);
+            if (begun > flushStable)
+            {
+                flushStable = begun;
+                MakeStable(snapshot);
+            }
+
             operation.Local = true;
             Check(operation);
         });
@@ -233,7 +244,7 @@ internal sealed partial class SimEngine(World world, SimHost host)
             return;
         if (quiesceFlushed)
         {
-            host.After(1, () => host.Feed(new RoleInput.Quiesced()));
+            host.After(1, () => Raise(new RoleInput.Quiesced()));
             return;
         }
 
@@ -248,10 +259,15 @@ internal sealed partial class SimEngine(World world, SimHost host)
         attachment++;
         following = null;
         held.Clear();
+        foreach (var operation in operations)
+            operation.Ended = true; // Given up: never acknowledged, marked as long as it may differ.
         operations.Clear();
         finished.Clear();
         CloseSession("released");
-        host.After(world.Random.Between(10, 200), () => host.Feed(new RoleInput.Released()));
+        upstream?.Break("the target released");
+        upstream = null;
+        arrived.Clear();
+        host.After(world.Random.Between(10, 200), () => Raise(new RoleInput.Released()));
     }
 
     private void CloseSession(string why)
@@ -261,6 +277,6 @@ internal sealed partial class SimEngine(World world, SimHost host)
         resync = null;
         closed?.Break(why);
         if (closed is not null)
-            host.Feed(new RoleInput.SessionLost(why));
+            Raise(new RoleInput.SessionLost(why));
     }
 }
