@@ -77,6 +77,7 @@ public static class PolluxSilo
             return;
         }
         silo.UseAdoNetClustering(clustering => (clustering.Invariant, clustering.ConnectionString) = ("Npgsql", options.PostgreSql!));
+        silo.WaitOutAbandonedSilos(options.PostgreSql!);
         silo.ConfigureEndpoints(options.SiloPort, options.ClientPort);
         silo.Configure<ClusterMembershipOptions>(membership =>
         {
@@ -88,7 +89,7 @@ public static class PolluxSilo
             membership.NumVotesForDeathDeclaration = 1;
             // A silo that starts first checks that it reaches every member whose row looks alive, for up to five minutes. When all were
             // killed at once nobody marked their rows dead; these settings make a row look dead 15 s after its silo stopped writing it,
-            // so the one that restarts alone waits that long at most.
+            // and the one that restarts alone waits for that (AbandonedSilos).
             membership.IAmAliveTablePublishTimeout = TimeSpan.FromSeconds(5);
             membership.NumMissedTableIAmAliveLimit = 3;
             membership.DefunctSiloCleanupPeriod = TimeSpan.FromMinutes(10);
