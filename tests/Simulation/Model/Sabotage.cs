@@ -26,7 +26,7 @@ internal enum Sabotage
     /// <summary>A mark is cleared when the peer has the data, not when both have flushed it (breaks S6).</summary>
     ClearMarksWithoutFlush,
 
-    /// <summary>Beacons are answered although a takeover is asked (breaks S8).</summary>
+    /// <summary>Beacons are answered although this host is about to take over (breaks S8).</summary>
     AnswerWhileClaiming,
 
     /// <summary>The VM is not paused and the guard does not kill when the lease ends (breaks S8).</summary>

@@ -228,7 +228,7 @@ internal sealed class SimHost
         switch (effect)
         {
             case RoleEffect.SaveState save: Store(save); break;
-            case RoleEffect.SendBeacon send: world.Deliver(this, peer => peer.Feed(new RoleInput.BeaconReceived(send.Beacon))); break;
+            case RoleEffect.SendBeacon send: world.Deliver(this, peer => peer.Hear(send.Beacon)); break;
             case RoleEffect.AnswerBeacon answer: world.Deliver(this, peer => peer.Feed(new RoleInput.BeaconAnswered(answer.Answer))); break;
             case RoleEffect.AskArbiter ask: Ask(ask); break;
             case RoleEffect.StartWorkload: Vm.Start(); break;
@@ -240,6 +240,22 @@ internal sealed class SimHost
             case RoleEffect.RoleChanged changed: Say($"{changed.Role} {(changed.Ready ? "ready" : "transient")} {changed.Code}: {changed.Cause}"); break;
             default: Engine!.Perform(effect); break;
         }
+    }
+
+    private void Hear(Beacon beacon)
+    {
+        Feed(new RoleInput.BeaconReceived(beacon));
+        if (world.Sabotage == Sabotage.AnswerWhileClaiming)
+            AnswerUnasked(beacon);
+    }
+
+    /// <summary>A runtime that answers beacons by itself, whatever the machine thinks of it.</summary>
+    private void AnswerUnasked(Beacon beacon)
+    {
+        if (beacon.Role is not (Role.Prim or Role.Alone) || Machine?.View.Role is not (Role.Wait or Role.Second))
+            return;
+        var answer = new BeaconAnswer(beacon.Incarnation, beacon.Sequence, Incarnation);
+        world.Deliver(this, peer => peer.Feed(new RoleInput.BeaconAnswered(answer)));
     }
 
     private void Ask(RoleEffect.AskArbiter ask)
