@@ -51,7 +51,8 @@ public abstract record RoleEffect
     /// <summary>Close the replica side, finish applying, then report <see cref="RoleInput.FollowingStopped"/>.</summary>
     public sealed record StopFollowing : RoleEffect;
 
-    /// <summary>A workload that runs already counts as started.</summary>
+    /// <summary>A workload that runs already counts as started. If the lease (<see cref="ExtendLease"/>) has ended when it would begin to
+    /// execute, it does not, and <see cref="RoleInput.WorkloadFailed"/> is reported: the process may have been stopped in between (S8).</summary>
     public sealed record StartWorkload(long Epoch) : RoleEffect;
 
     /// <summary>Graceful first, hard after <paramref name="GraceMs"/> (0: hard at once); ends with <see cref="RoleInput.WorkloadStopped"/>.</summary>
@@ -61,13 +62,15 @@ public abstract record RoleEffect
     /// not when the lease is over by half the margin.</summary>
     public sealed record PauseWorkload : RoleEffect;
 
+    /// <summary>Not done if the lease has ended when it would be done.</summary>
     public sealed record ResumeWorkload : RoleEffect;
 
     /// <summary>The right to execute lasts until this time (CLOCK_BOOTTIME ms; long.MaxValue: no lease needed; 0: none). Passed to the guard
     /// process, which kills the VM if it is not renewed or the data plane dies.</summary>
     public sealed record ExtendLease(long UntilMs) : RoleEffect;
 
-    /// <summary>Shut engine, mount and replica side; cover the directory; then report <see cref="RoleInput.Released"/>.</summary>
+    /// <summary>Shut engine, mount and replica side; nothing that is under way is acknowledged any more (a front end may fail it, so that a
+    /// VM blocked in I/O can end); cover the directory; then report <see cref="RoleInput.Released"/>.</summary>
     public sealed record Release : RoleEffect;
 
     public sealed record CommandDone(Guid OperationId, bool Succeeded, string Reason) : RoleEffect;

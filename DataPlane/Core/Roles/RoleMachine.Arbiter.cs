@@ -94,18 +94,18 @@ public sealed partial class RoleMachine
         if (isLook && Record.Epoch > record.Epoch && Record.Incarnation == record.Incarnation)
             return;
         // S11: a refusal carries the record, which is obeyed before anything else. A newer record also decides the open request.
-        Obey(record, fromArbiter: isLook || isOpen, answer.Outcome == ArbiterOutcome.Granted ? "The arbiter granted it." : $"The arbiter: {answer.Reason}");
+        Obey(record, fromArbiter: isLook || isOpen);
         if (isOpen && open?.OperationId == answer.OperationId)
         {
             var refused = open;
             open = null;
             askNotBeforeMs = nowMs + RepeatAfterMs;
-            OnDecided(refused, $"refused: {answer.Reason}");
+            OnDecided(refused, answer.Reason);
         }
     }
 
     /// <summary>Takes over a newer record of the same incarnation, from whomever it comes; another incarnation only from the arbiter (S10).</summary>
-    private void Obey(AuthorityRecord record, bool fromArbiter, string why)
+    private void Obey(AuthorityRecord record, bool fromArbiter)
     {
         var sameIncarnation = record.Incarnation == Record.Incarnation;
         if (sameIncarnation ? record.Epoch <= Record.Epoch : !fromArbiter)
@@ -118,16 +118,36 @@ public sealed partial class RoleMachine
         // Out of the set means that writes are acknowledged without this host.
         if (!record.Contains(self) && data == DataState.UpToDate)
             data = DataState.Outdated;
-        if (record.Primary != Record.Primary)
-            cause = $"{why} The record: {record}.";
+        cause = Tell(record) ?? cause;
         Save(State with { Record = record, DataState = data });
 
         // A higher epoch than the expected one decides a compare-and-set either way; a new incarnation voids it (S10).
         if (open is { } decided && (!sameIncarnation || record.Epoch > decided.ExpectedEpoch))
         {
             open = null;
-            OnDecided(decided, why);
+            OnDecided(decided, $"The record is at epoch {record.Epoch}.");
         }
+    }
+
+    /// <summary>What a newer record means for this host, in words.</summary>
+    private string? Tell(AuthorityRecord record)
+    {
+        if (record.Primary == self)
+        {
+            if (record.Primary != Record.Primary || phase == Phase.Claiming)
+                return record.Contains(peer) ? $"{peer} handed over at epoch {record.Epoch}." : $"Took over at epoch {record.Epoch}. {takeoverReason}";
+            if (record.Contains(peer) == Record.Contains(peer))
+                return null;
+            return record.Contains(peer)
+                ? $"{peer} is in sync since epoch {record.Epoch}."
+                : $"{peer} was excluded at epoch {record.Epoch}. {peerLost}";
+        }
+
+        if (record.Primary != Record.Primary)
+            return $"{record.Primary} is the primary since epoch {record.Epoch}.";
+        if (record.Contains(self) == Record.Contains(self))
+            return null;
+        return record.Contains(self) ? $"In sync since epoch {record.Epoch}." : $"Left out at epoch {record.Epoch}.";
     }
 
     private void OnDecided(ArbiterRequest request, string why)
@@ -139,7 +159,7 @@ public sealed partial class RoleMachine
             if (granted)
                 Save(State with { LostPower = false }); // From here on this copy is the truth.
             else
-                cause = $"Takeover not granted. {why}";
+                cause = $"The takeover was not granted. {why}";
             phase = granted && State.Run ? Phase.Opening : Phase.Waiting;
             openingEmitted = false;
         }
@@ -151,7 +171,7 @@ public sealed partial class RoleMachine
         }
         else if (request.Change == RecordChange.Handover && Record.Primary == self)
         {
-            GiveUpSwap($"Handover {why}");
+            GiveUpSwap($"The handover was refused. {why}");
         }
     }
 }

@@ -46,7 +46,7 @@ public sealed partial class RoleMachine
 
     private void OnBeacon(Beacon beacon)
     {
-        Obey(beacon.Record, fromArbiter: false, "The peer's beacon.");
+        Obey(beacon.Record, fromArbiter: false);
         peerBeacon = beacon;
         peerSeenMs = nowMs;
         var stopped = beacon is { StopRequested: true, WorkloadRuns: false, Role: Role.Stop };

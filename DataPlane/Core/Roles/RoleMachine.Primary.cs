@@ -109,6 +109,7 @@ public sealed partial class RoleMachine
             if (!frozen)
                 return false;
             frozen = false;
+            cause = LeaseNeeded ? $"{peer} answers again." : cause;
             Emit(new RoleEffect.Unfreeze());
             if (paused && WorkloadMayRun)
                 Emit(new RoleEffect.ResumeWorkload());
@@ -119,6 +120,7 @@ public sealed partial class RoleMachine
         if (frozen || work == Work.Off)
             return false;
         frozen = true;
+        cause = $"The lease ended: no answer of {peer} since {nowMs - (lastAnsweredBeaconSentMs ?? servingMs)} ms, and no permission of the arbiter.";
         Emit(new RoleEffect.Freeze());
         paused = true;
         Emit(new RoleEffect.PauseWorkload());

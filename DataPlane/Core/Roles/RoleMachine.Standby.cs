@@ -8,6 +8,7 @@ public sealed partial class RoleMachine
 
     private RoleProblem waitProblem = RoleCodes.WaitArbiter;
     private string? waitsFor;
+    private string takeoverReason = "";
     private long runChangedMs;
     private long faultUntilMs;
     private string faultReason = "";
@@ -81,10 +82,7 @@ public sealed partial class RoleMachine
             return false;
 
         if (HandedOver)
-        {
-            cause = $"{peer} handed over.";
             return Unfollow();
-        }
 
         if (nowMs - primaryAliveMs >= timings.DegradeAfterMs)
             LookIfDue();
@@ -166,6 +164,7 @@ public sealed partial class RoleMachine
     /// <summary>This host is the recorded primary, or the only member.</summary>
     private bool MayBePrimaryAgain()
     {
+        takeoverReason = Record.Primary is null ? "The first start." : "This host is the recorded primary.";
         if (!State.LostPower || !Record.Contains(peer))
             return true;
         // S2: unflushed writes may be missing here; a member that stayed up has them.
@@ -186,17 +185,24 @@ public sealed partial class RoleMachine
             {
                 // The wish is the module's and will arrive here too; if it does not for a detection time, it was for that host only.
                 Due(peerStoppedSinceMs + timings.DetectionMs ?? long.MaxValue);
+                takeoverReason = $"{peer} was stopped by command, and this host was not.";
                 return nowMs - peerStoppedSinceMs >= timings.DetectionMs
                     || Wait(RoleCodes.WaitPeerStops, "the wish to stop to arrive here");
             }
 
             var unable = beacon.DataState != DataState.UpToDate || (beacon.LostPower && !State.LostPower);
             if (unable && !IsPrimaryRole(beacon.Role) && !beacon.WorkloadRuns)
-                return true; // It says itself that it cannot; S8's times still apply.
+            {
+                // It says itself that it cannot; S8's times still apply.
+                takeoverReason = $"{peer} cannot run: its copy is {beacon.DataState}{(beacon.LostPower ? ", and it lost power" : "")}.";
+                return true;
+            }
         }
 
+        var silentMs = nowMs - primaryAliveMs;
+        takeoverReason = $"{peer} was silent as a primary for {silentMs} ms.";
         Due(primaryAliveMs + timings.DetectionMs);
-        return nowMs - primaryAliveMs >= timings.DetectionMs
+        return silentMs >= timings.DetectionMs
             || Wait(RoleCodes.WaitSilence, $"{peer}, or the detection time");
     }
 

@@ -4,7 +4,7 @@ namespace Pollux.DataPlane.Core.Roles;
 public sealed partial class RoleMachine
 {
     /// <summary>Restarts of a crashing workload: this many within the window, then it stays down.</summary>
-    private const int CrashesMax = 3;
+    private const int RestartsMax = 3;
     private const long CrashWindowMs = 10 * 60_000;
 
     /// <summary>Pause before a crashed workload is started again, and before a failed stop is tried again, milliseconds.</summary>
@@ -247,7 +247,6 @@ public sealed partial class RoleMachine
         if (work != Work.Starting)
             return;
         work = Work.Running;
-        cause = Record.Contains(peer) ? cause : $"The VM runs. {cause}";
     }
 
     private void OnWorkloadStopped(RoleInput.WorkloadStopped stopped)
@@ -286,10 +285,16 @@ public sealed partial class RoleMachine
 
     private void CountCrash(string reason)
     {
+        startNotBeforeMs = nowMs + RestartAfterMs;
+        if (LeaseNeeded && !LeaseValid)
+        {
+            cause = $"The VM ended without a lease. {reason}"; // The guard's doing, and not the VM's fault.
+            return;
+        }
+
         crashes.RemoveAll(atMs => nowMs - atMs > CrashWindowMs);
         crashes.Add(nowMs);
-        failed = crashes.Count >= CrashesMax;
-        startNotBeforeMs = nowMs + RestartAfterMs;
-        cause = $"The VM ended by itself or could not be started ({crashes.Count} of {CrashesMax} times). {reason}";
+        failed = crashes.Count > RestartsMax;
+        cause = $"The VM ended by itself or could not be started ({crashes.Count} times; it is started again {RestartsMax} times). {reason}";
     }
 }
