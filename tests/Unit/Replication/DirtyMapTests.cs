@@ -1,5 +1,4 @@
 using Pollux.DataPlane.Core.Replication;
-using Pollux.Tests.Unit.Core;
 
 namespace Pollux.Tests.Unit.Replication;
 
@@ -223,7 +222,7 @@ public sealed class DirtyMapTests
     [InlineData(20251122)]
     public void Behaves_like_sets_of_block_numbers(ulong seed)
     {
-        var random = new SplitMix64(seed);
+        var random = new SeededRandom(seed);
         var map = new DirtyMap();
         var model = new Model();
         var running = new List<(FlushToken Token, long Number)>();

@@ -1,7 +1,7 @@
-namespace Pollux.Tests.Unit.Core;
+namespace Pollux.Tests.Unit.Replication;
 
 /// <summary>splitmix64 (Steele, Lea, Flood 2014): the same numbers from the same seed on every runtime.</summary>
-internal sealed class SplitMix64(ulong seed)
+internal sealed class SeededRandom(ulong seed)
 {
     private ulong state = seed;
 
