@@ -42,7 +42,7 @@ public sealed unsafe partial class ObjectStore
         directory = found;
         if (found.Children is null)
             return Errno.ENOTDIR;
-        if (EntryName.IsReserved(found, name))
+        if (EntryName.IsReserved(found.Id, name))
             return Errno.EPERM;
         entry = found.Children.Find(name);
         return Errno.None;

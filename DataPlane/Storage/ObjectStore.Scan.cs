@@ -247,7 +247,7 @@ public sealed unsafe partial class ObjectStore
                 {
                     foreach (var name in ListDirectory(descriptor!.Fd))
                     {
-                        if (!EntryName.IsReserved(directory, name) && Meet(directory, descriptor.Fd, name) is { IsDirectory: true } child)
+                        if (!EntryName.IsReserved(directory.Id, name) && Meet(directory, descriptor.Fd, name) is { IsDirectory: true } child)
                             waiting.Push(child);
                     }
                 }
