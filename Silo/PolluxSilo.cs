@@ -70,6 +70,7 @@ public static class PolluxSilo
     private static void ConfigureMembership(ISiloBuilder silo, PolluxSiloOptions options)
     {
         silo.Configure<ClusterOptions>(cluster => (cluster.ClusterId, cluster.ServiceId) = (ServiceId, ServiceId));
+        silo.AddActivityPropagation();
         if (!options.Clustered)
         {
             // Membership in memory: a killed silo leaves no row that its successor would wait for.
@@ -100,6 +101,7 @@ public static class PolluxSilo
     private static void ConfigureClient(IHostApplicationBuilder builder, PolluxSiloOptions options) => builder.UseOrleansClient(client =>
     {
         client.Configure<ClusterOptions>(cluster => (cluster.ClusterId, cluster.ServiceId) = (ServiceId, ServiceId));
+        client.AddActivityPropagation();
         client.UseAdoNetClustering(clustering => (clustering.Invariant, clustering.ConnectionString) = ("Npgsql", options.PostgreSql!));
     });
 #endif

@@ -27,7 +27,7 @@ public static class EmbeddedHostExtensions
         services.AddLogging();
         services.TryAddSingleton(TimeProvider.System);
         services.AddSingleton(options);
-        services.AddSingleton(options.StoreFactory!(options));
+        services.AddSingleton(_ => options.StoreFactory!(options));
         services.AddSingleton(provider => new EmbeddedRuntime(
             provider, options, provider.GetRequiredService<TimeProvider>(), provider.GetRequiredService<ILogger<EmbeddedRuntime>>()));
         services.AddSingleton<IClusterClient>(provider => provider.GetRequiredService<EmbeddedRuntime>().References);

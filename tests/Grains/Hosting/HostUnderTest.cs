@@ -39,6 +39,7 @@ internal static class HostUnderTest
             var ports = FreePorts();
             silo.UseLocalhostClustering(ports.Silo, ports.Gateway, serviceId: storage.ServiceId);
             silo.AddPolluxStorage(storage, assemblies);
+            silo.AddActivityPropagation();
             silo.Services.Configure<SiloMessagingOptions>(messaging => messaging.ResponseTimeout = options.ResponseTimeout);
             silo.Services.Configure<ClientMessagingOptions>(messaging => messaging.ResponseTimeout = options.ResponseTimeout);
             if (options.CollectionAge is { } age)

@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using Orleans;
 using Orleans.Concurrency;
 using Orleans.Runtime;
@@ -24,6 +25,10 @@ public interface IChainGrain : IGrainWithStringKey
 
     [Alias("ReadContext")]
     Task<string> ReadContextAsync();
+
+    /// <summary>The trace that the call belongs to, as <paramref name="other"/>, called from here, sees it.</summary>
+    [Alias("TraceOf")]
+    Task<string?> TraceOfAsync(string? other);
 }
 
 [GrainType("test.chain")]
@@ -50,6 +55,10 @@ public sealed class ChainGrain : Grain, IChainGrain
         var seen = await GrainFactory.GetGrain<IChainGrain>(other).ReadContextAsync();
         return $"callee saw '{seen}', caller has '{RequestContext.Get(Note)}'";
     }
+
+    public Task<string?> TraceOfAsync(string? other) => other is null
+        ? Task.FromResult(Activity.Current?.TraceId.ToString())
+        : GrainFactory.GetGrain<IChainGrain>(other).TraceOfAsync(null);
 
     public Task<string> ReadContextAsync()
     {

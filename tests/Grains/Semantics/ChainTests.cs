@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using Orleans.Runtime;
 
 namespace Pollux.Tests.Grains.Semantics;
@@ -43,5 +44,21 @@ public sealed class ChainTests(SemanticsHost host) : IClassFixture<SemanticsHost
         var grain = host.Grains.GetGrain<IChainGrain>(SemanticsHost.NewKey());
         Assert.Equal("callee saw 'from caller', caller has 'from caller'", await grain.PassContextAsync(SemanticsHost.NewKey()));
         Assert.Null(RequestContext.Get("note"));
+    }
+
+    [Fact]
+    public async Task A_trace_goes_on_through_calls()
+    {
+        using var source = new ActivitySource("Pollux.Tests.Grains");
+        using var listener = new ActivityListener
+        {
+            ShouldListenTo = _ => true,
+            Sample = (ref ActivityCreationOptions<ActivityContext> _) => ActivitySamplingResult.AllDataAndRecorded,
+        };
+        ActivitySource.AddActivityListener(listener);
+        using var activity = source.StartActivity("outside");
+        Assert.NotNull(activity);
+        var seen = await host.Grains.GetGrain<IChainGrain>(SemanticsHost.NewKey()).TraceOfAsync(SemanticsHost.NewKey());
+        Assert.Equal(activity.TraceId.ToString(), seen);
     }
 }

@@ -83,6 +83,17 @@ public sealed class StorageTests(SemanticsHost host) : IClassFixture<SemanticsHo
     }
 
     [Fact]
+    public async Task Many_grains_write_at_the_same_time()
+    {
+        var grains = Enumerable.Range(0, 64).Select(_ => host.Grains.GetGrain<ICounterGrain>(SemanticsHost.NewKey())).ToArray();
+        for (var round = 1; round <= 3; round++)
+        {
+            var views = await Task.WhenAll(grains.Select(grain => grain.AddAsync(1)));
+            Assert.All(views, view => Assert.Equal(round, view.Value));
+        }
+    }
+
+    [Fact]
     public async Task Rows_are_JSON_without_type_names()
     {
         await using var own = await OwnHost.StartAsync(new Probe(), options => options.NeedsFile = true);
