@@ -1,6 +1,7 @@
 using System.Text;
 using Pollux.DataPlane.Native;
 using Pollux.DataPlane.Storage;
+using Pollux.Tests.Unit.Core;
 
 namespace Pollux.Tests.Unit.Replication;
 
@@ -44,7 +45,7 @@ public class MirroringTests
         const ulong seed = 4242;
         var writers = Enumerable.Range(0, 4).Select(writer => Task.Factory.StartNew(() =>
         {
-            var random = new SeededRandom(seed + (ulong)writer);
+            var random = new SplitMix64(seed + (ulong)writer);
             var outstanding = new List<Task<int>>();
             for (var i = 0; i < 300; i++)
             {
@@ -114,7 +115,7 @@ public class MirroringTests
     internal static byte[] Pattern(int seed, int length)
     {
         var data = new byte[length];
-        new SeededRandom((ulong)seed).Fill(data);
+        new SplitMix64((ulong)seed).Fill(data);
         return data;
     }
 }
