@@ -6,6 +6,7 @@ using Orleans.Hosting;
 using Orleans.Runtime;
 using Orleans.Serialization;
 using Pollux.EmbeddedHost;
+using Pollux.Silo.Storage;
 using Pollux.Tests.Grains.Hosting;
 using Pollux.Tests.Grains.Semantics;
 
@@ -48,7 +49,7 @@ public sealed class LimitTests
     [Fact]
     public async Task A_call_that_timed_out_while_it_waited_never_runs()
     {
-        await using var own = await OwnHost.StartAsync(_probe, options => options.ResponseTimeout = TimeSpan.FromMilliseconds(100));
+        await using var own = await OwnHost.StartAsync(_probe, options => options.ResponseTimeout = TimeSpan.FromSeconds(3));
         var grain = own.Grains.GetGrain<ITurnsGrain>("late");
         var first = grain.WorkAsync("first", "go");
         await _probe.WaitAsync("first starts");
@@ -89,6 +90,19 @@ public sealed class LimitTests
         own.Grains.DeleteObjectReference<INewsObserver>(reference);
         await Assert.ThrowsAsync<ClientNotAvailableException>(() => grain.PublishAsync(new News(1, [])));
         GC.KeepAlive(observer);
+    }
+
+    [Fact]
+    public async Task A_second_process_on_the_same_file_is_refused()
+    {
+        await using var own = await OwnHost.StartAsync(_probe, options => options.NeedsFile = true);
+        var builder = Host.CreateEmptyApplicationBuilder(settings: null);
+        builder.Services.AddSingleton(_probe);
+        HostUnderTest.Configure(builder, SiloStorageOptions.Sqlite(own.DatabasePath), new TestGrainHostOptions());
+        using var second = builder.Build();
+        var refusal = await Assert.ThrowsAsync<OrleansConfigurationException>(() => second.StartAsync());
+        Assert.Contains(own.DatabasePath, refusal.Message, StringComparison.Ordinal);
+        await own.RestartAsync();
     }
 
     [Fact]

@@ -15,8 +15,8 @@ public interface IChainGrain : IGrainWithStringKey
     [Alias("BackTo")]
     Task<string> BackToAsync(string first);
 
-    /// <summary>Its callers wait for one second only.</summary>
-    [ResponseTimeout("00:00:01"), Alias("Name")]
+    /// <summary>Its callers wait for three seconds only.</summary>
+    [ResponseTimeout("00:00:03"), Alias("Name")]
     Task<string> NameAsync();
 
     /// <summary>Sets a value of the request context, asks <paramref name="other"/> for it, and returns both sides.</summary>
