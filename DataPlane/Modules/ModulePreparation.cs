@@ -29,7 +29,8 @@ internal static class ModulePreparation
         try
         {
             var problem = Directories(question) ?? (question.HoldsData ? Source(question) : Target(question))
-                ?? (question.Vm is { } vm ? await VmAsync(question, vm, hypervisor, cancel).ConfigureAwait(false) : null);
+                ?? (question.Vm is { } vm ? await VmAsync(question, vm, hypervisor, cancel).ConfigureAwait(false) : null)
+                ?? TrustedXattrs(Existing(question.Directory));
             return new PreparationVerdict(problem is null, problem);
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
@@ -96,7 +97,7 @@ internal static class ModulePreparation
                 "Create it and put the VM's files in it, or name the host that has it with --primary.");
         }
 
-        return TrustedXattrs(question.Directory);
+        return null;
     }
 
     private static ObservedProblem? Target(PreparationQuestion question)
@@ -109,9 +110,7 @@ internal static class ModulePreparation
                 "Move its content away, or choose another directory. Pollux does not overwrite files that it did not write.");
         }
 
-        var at = question.Directory;
-        while (!Directory.Exists(at))
-            at = Path.GetDirectoryName(at)!;
+        var at = Existing(question.Directory);
         var free = new DriveInfo(at).AvailableFreeSpace;
         // One tenth more: directories and extents are laid out anew.
         var needed = question.ContentBytes + question.ContentBytes / 10;
@@ -122,7 +121,15 @@ internal static class ModulePreparation
                 "Make room on this host, or choose a directory on a larger file system.");
         }
 
-        return TrustedXattrs(at);
+        return null;
+    }
+
+    /// <summary>The directory itself, or the nearest one above it that is there.</summary>
+    private static string Existing(string directory)
+    {
+        while (!Directory.Exists(directory))
+            directory = Path.GetDirectoryName(directory)!;
+        return directory;
     }
 
     /// <summary>Asks the file system by setting an attribute, and takes it away again.</summary>

@@ -1,0 +1,68 @@
+using System.Collections.Concurrent;
+using Pollux.DataPlane.Hypervisor;
+
+namespace Pollux.Tests.Unit.Hosts;
+
+/// <summary>A hypervisor in memory that records its calls and can be told to refuse, to hang up, or to ignore a shutdown.</summary>
+internal sealed class FakeHypervisor : IHypervisor
+{
+    private readonly ConcurrentDictionary<string, DomainState> _domains = new();
+
+    public event Action<string>? Changed;
+
+    public ConcurrentQueue<string> Calls { get; } = new();
+
+    public string? Name { get; set; } = "fake 1";
+
+    /// <summary>Answers instead of doing; by the first word of the call.</summary>
+    public ConcurrentDictionary<string, HypervisorAnswer> Instead { get; } = new();
+
+    /// <summary>This domain runs although the call that started it does not say so.</summary>
+    public string? StartsLate { get; set; }
+
+    /// <summary>Guests react to a shutdown.</summary>
+    public bool Obedient { get; set; } = true;
+
+    public void Set(string domain, DomainState state)
+    {
+        _domains[domain] = state;
+        Changed?.Invoke(domain);
+    }
+
+    public DomainState Get(string domain) => _domains.GetValueOrDefault(domain, DomainState.Absent);
+
+    public Task<string?> DescribeAsync(CancellationToken cancel) => Task.FromResult(Name);
+
+    public Task<HypervisorAnswer> ValidateAsync(string definition, CancellationToken cancel) => Do("validate", "", null);
+
+    public Task<HypervisorAnswer> DefineAsync(string domain, string definition, CancellationToken cancel) => Do("define", domain, DomainState.Stopped);
+
+    public Task<HypervisorAnswer> StartAsync(string domain, CancellationToken cancel) => Do("start", domain, DomainState.Running);
+
+    public Task<HypervisorAnswer> ShutDownAsync(string domain, CancellationToken cancel) => Do("shutdown", domain, Obedient ? DomainState.Stopped : null);
+
+    public Task<HypervisorAnswer> DestroyAsync(string domain, CancellationToken cancel) => Do("destroy", domain, DomainState.Stopped);
+
+    public Task<HypervisorAnswer> SuspendAsync(string domain, CancellationToken cancel) => Do("suspend", domain, DomainState.Paused);
+
+    public Task<HypervisorAnswer> ResumeAsync(string domain, CancellationToken cancel) => Do("resume", domain, DomainState.Running);
+
+    public Task<DomainStatus> LookAsync(string domain, CancellationToken cancel) =>
+        Task.FromResult(new DomainStatus(Get(domain), Get(domain) == DomainState.Stopped ? "crashed" : ""));
+
+    public int? EmulatorPid(string domain) => Get(domain) is DomainState.Running or DomainState.Paused ? 1 : null;
+
+    public ValueTask DisposeAsync() => ValueTask.CompletedTask;
+
+    private Task<HypervisorAnswer> Do(string call, string domain, DomainState? state)
+    {
+        Calls.Enqueue(call);
+        if (call == "start" && domain == StartsLate)
+            Set(domain, DomainState.Running);
+        if (Instead.TryGetValue(call, out var answer))
+            return Task.FromResult(answer);
+        if (state is { } reached)
+            Set(domain, reached);
+        return Task.FromResult(new HypervisorAnswer(CallOutcome.Done, ""));
+    }
+}

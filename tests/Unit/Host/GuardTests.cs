@@ -1,0 +1,137 @@
+using System.IO.Pipes;
+using Pollux.DataPlane.Guard;
+using Pollux.DataPlane.Hypervisor;
+using Pollux.DataPlane.Telemetry;
+
+namespace Pollux.Tests.Unit.Hosts;
+
+public sealed class GuardTests : IDisposable
+{
+    private readonly CancellationTokenSource _patience = new(TimeSpan.FromSeconds(60));
+
+    private CancellationToken Cancel => _patience.Token;
+
+    [Fact]
+    public void A_domain_is_recognised_by_its_whole_name_only()
+    {
+        var name = DummyEmulator.NewName();
+        using var other = new DummyEmulator(name + "-other");
+        Assert.Null(EmulatorProcess.Find(name));
+        using var comma = new DummyEmulator(name + ",,x");
+        Assert.Null(EmulatorProcess.Find(name));
+        using var emulator = new DummyEmulator(name);
+        Assert.Equal(emulator.Pid, EmulatorProcess.Find(name));
+    }
+
+    [Fact]
+    public async Task The_end_of_the_data_plane_kills_the_vm_with_a_lease_for_ever_and_the_paused_one()
+    {
+        using var alone = new DummyEmulator(DummyEmulator.NewName());
+        using var paused = new DummyEmulator(DummyEmulator.NewName());
+        using var guard = new Guarding();
+        guard.Say(GuardLines.Lease(new GuardedDomain(alone.Domain, long.MaxValue, GuardedPhase.Running)));
+        guard.Say(GuardLines.Lease(new GuardedDomain(paused.Domain, 0, GuardedPhase.Paused)));
+        guard.EndInput();
+        await alone.ExitAsync(Cancel);
+        await paused.ExitAsync(Cancel);
+        await guard.Ended.WaitAsync(Cancel);
+    }
+
+    [Fact]
+    public async Task An_expired_lease_kills_the_vm_not_earlier_and_not_before_renewals_end()
+    {
+        using var emulator = new DummyEmulator(DummyEmulator.NewName());
+        using var guard = new Guarding();
+        var until = BootClock.NowMs + 200;
+        guard.Say(GuardLines.Lease(new GuardedDomain(emulator.Domain, until, GuardedPhase.Running)));
+        until = BootClock.NowMs + 600;
+        guard.Say(GuardLines.Lease(new GuardedDomain(emulator.Domain, until, GuardedPhase.Running)));
+        await emulator.ExitAsync(Cancel);
+        Assert.True(BootClock.NowMs >= until);
+        guard.EndInput();
+        await guard.Ended.WaitAsync(Cancel);
+    }
+
+    [Fact]
+    public async Task A_paused_vm_outlives_its_lease_and_a_forgotten_one_outlives_the_data_plane()
+    {
+        using var paused = new DummyEmulator(DummyEmulator.NewName());
+        using var forgotten = new DummyEmulator(DummyEmulator.NewName());
+        using var expired = new DummyEmulator(DummyEmulator.NewName());
+        using var guard = new Guarding();
+        guard.Say(GuardLines.Lease(new GuardedDomain(paused.Domain, 1, GuardedPhase.Paused)));
+        guard.Say(GuardLines.Lease(new GuardedDomain(forgotten.Domain, long.MaxValue, GuardedPhase.Running)));
+        guard.Say(GuardLines.Lease(new GuardedDomain(expired.Domain, 1, GuardedPhase.Running)));
+        // That the expired one dies shows that the guard has looked at all three.
+        await expired.ExitAsync(Cancel);
+        Assert.False(paused.HasExited);
+        guard.Say(GuardLines.Forget(paused.Domain));
+        guard.Say(GuardLines.Forget(forgotten.Domain));
+        guard.EndInput();
+        await guard.Ended.WaitAsync(Cancel);
+        Assert.False(paused.HasExited);
+        Assert.False(forgotten.HasExited);
+    }
+
+    [Fact]
+    public async Task A_vm_that_appears_after_the_data_plane_died_in_the_middle_of_its_start_is_killed()
+    {
+        var name = DummyEmulator.NewName();
+        using var guard = new Guarding();
+        guard.Say(GuardLines.Lease(new GuardedDomain(name, long.MaxValue, GuardedPhase.Starting)));
+        guard.EndInput();
+        Assert.False(guard.Ended.IsCompleted);
+        using var late = new DummyEmulator(name);
+        await late.ExitAsync(Cancel);
+        await guard.Ended.WaitAsync(Cancel);
+    }
+
+    [Fact]
+    public async Task The_real_guard_process_kills_when_its_pipe_closes()
+    {
+        using var emulator = new DummyEmulator(DummyEmulator.NewName());
+        var lockPath = Path.GetTempFileName();
+        try
+        {
+            using (var client = new GuardClient(() => new(
+                "dotnet", [Path.Combine(AppContext.BaseDirectory, "pollux-host.dll"), "guard", "--lock", lockPath])))
+            {
+                client.Lease(new GuardedDomain(emulator.Domain, long.MaxValue, GuardedPhase.Running));
+            }
+
+            await emulator.ExitAsync(Cancel);
+            // The guard has gone as well: its lock is free.
+            GuardProcess.Lock(lockPath).Dispose();
+        }
+        finally
+        {
+            File.Delete(lockPath);
+        }
+    }
+
+    public void Dispose() => _patience.Dispose();
+
+    /// <summary>A guard on a thread of the test, fed through a pipe like the real one.</summary>
+    private sealed class Guarding : IDisposable
+    {
+        private readonly AnonymousPipeServerStream _pipe = new(PipeDirection.Out);
+        private readonly StreamWriter _writer;
+
+        public Guarding()
+        {
+            _writer = new StreamWriter(_pipe) { AutoFlush = true };
+            var input = new AnonymousPipeClientStream(PipeDirection.In, _pipe.ClientSafePipeHandle);
+            Ended = Task.Factory.StartNew(
+                () => new GuardProcess(new StreamReader(input), () => BootClock.NowMs).Run(),
+                CancellationToken.None, TaskCreationOptions.LongRunning, TaskScheduler.Default);
+        }
+
+        public Task Ended { get; }
+
+        public void Say(string line) => _writer.WriteLine(line);
+
+        public void EndInput() => _writer.Dispose();
+
+        public void Dispose() => _pipe.Dispose();
+    }
+}

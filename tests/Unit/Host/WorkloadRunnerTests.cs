@@ -1,0 +1,157 @@
+using System.Collections.Concurrent;
+using System.Threading.Channels;
+using Pollux.DataPlane.Core.Roles;
+using Pollux.DataPlane.Guard;
+using Pollux.DataPlane.Hypervisor;
+using Pollux.DataPlane.Modules;
+using Pollux.DataPlane.Telemetry;
+
+namespace Pollux.Tests.Unit.Hosts;
+
+public sealed class WorkloadRunnerTests : IAsyncDisposable
+{
+    private const string Definition = "<domain><name>vm1</name></domain>";
+
+    private readonly CancellationTokenSource _patience = new(TimeSpan.FromSeconds(60));
+    private readonly FakeHypervisor _hypervisor = new();
+    private readonly FakeGuard _guard = new();
+    private readonly Channel<RoleInput> _reports = Channel.CreateUnbounded<RoleInput>();
+    private readonly WorkloadRunner _runner;
+
+    public WorkloadRunnerTests() => _runner = new WorkloadRunner(
+        "c1/vm1", "vm1", _hypervisor, _guard, guardGraceMs: 50, _ => Task.FromResult(Definition), input => _reports.Writer.TryWrite(input), () => BootClock.NowMs);
+
+    [Fact]
+    public async Task The_guard_knows_the_lease_before_the_vm_starts_and_forgets_after_it_stopped()
+    {
+        _runner.Lease(1_000_000_000_000);
+        _runner.Start();
+        Assert.IsType<RoleInput.WorkloadStarted>(await ReportAsync());
+        Assert.Equal(["define", "start"], _hypervisor.Calls);
+        Assert.Equal((GuardedPhase.Starting, 1_000_000_000_050), (_guard.Said[0].Phase, _guard.Said[0].UntilMs));
+        Assert.Equal("running", _runner.State);
+
+        _runner.Stop(60_000);
+        Assert.True(Assert.IsType<RoleInput.WorkloadStopped>(await ReportAsync()).Commanded);
+        Assert.Contains("shutdown", _hypervisor.Calls);
+        Assert.DoesNotContain("destroy", _hypervisor.Calls);
+        Assert.Empty(_guard.Domains);
+    }
+
+    [Fact]
+    public async Task A_guest_that_does_not_obey_is_destroyed_after_its_grace()
+    {
+        await StartAsync();
+        _hypervisor.Obedient = false;
+        _runner.Stop(300);
+        Assert.IsType<RoleInput.WorkloadStopped>(await ReportAsync());
+        Assert.Contains("destroy", _hypervisor.Calls);
+    }
+
+    [Fact]
+    public async Task A_lost_lease_pauses_and_a_new_one_resumes_and_the_guard_follows()
+    {
+        await StartAsync();
+        _runner.Pause();
+        await _guard.SeeAsync(GuardedPhase.Paused, _patience.Token);
+        Assert.Equal(DomainState.Paused, _hypervisor.Get("vm1"));
+        _runner.Resume();
+        await _guard.SeeAsync(GuardedPhase.Running, _patience.Token);
+        // The guard is told before the domain goes on: wait for the call itself.
+        while (_hypervisor.Get("vm1") != DomainState.Running)
+            await Task.Delay(5, _patience.Token);
+    }
+
+    [Fact]
+    public async Task A_vm_that_ends_by_itself_is_reported_once_with_the_reason()
+    {
+        await StartAsync();
+        _hypervisor.Set("vm1", DomainState.Stopped);
+        var stopped = Assert.IsType<RoleInput.WorkloadStopped>(await ReportAsync());
+        Assert.False(stopped.Commanded);
+        Assert.False(stopped.Clean);
+        Assert.Contains("crashed", stopped.Reason);
+    }
+
+    [Fact]
+    public async Task A_refused_start_is_a_failure_with_the_hypervisors_words()
+    {
+        _hypervisor.Instead["start"] = new HypervisorAnswer(CallOutcome.Refused, "no such emulator");
+        _runner.Start();
+        Assert.Contains("no such emulator", Assert.IsType<RoleInput.WorkloadFailed>(await ReportAsync()).Reason);
+        // Made certain by a stop, as the role machine does.
+        _runner.Stop(0);
+        Assert.IsType<RoleInput.WorkloadStopped>(await ReportAsync());
+    }
+
+    [Fact]
+    public async Task A_start_of_unknown_outcome_that_did_start_counts_as_started()
+    {
+        _hypervisor.Instead["start"] = new HypervisorAnswer(CallOutcome.Unknown, "no answer in time");
+        _hypervisor.StartsLate = "vm1";
+        _runner.Start();
+        Assert.IsType<RoleInput.WorkloadStarted>(await ReportAsync());
+    }
+
+    [Fact]
+    public async Task A_vm_left_over_by_an_earlier_process_is_ended_before_anything_else()
+    {
+        _hypervisor.Set("vm1", DomainState.Running);
+        Assert.True(await WorkloadRunner.ClearAsync(_hypervisor, "vm1", _patience.Token));
+        Assert.Equal(DomainState.Stopped, _hypervisor.Get("vm1"));
+        Assert.False(await WorkloadRunner.ClearAsync(_hypervisor, "vm1", _patience.Token));
+    }
+
+    public async ValueTask DisposeAsync()
+    {
+        await _runner.DisposeAsync();
+        _patience.Dispose();
+    }
+
+    private async Task StartAsync()
+    {
+        _runner.Start();
+        Assert.IsType<RoleInput.WorkloadStarted>(await ReportAsync());
+    }
+
+    private async Task<RoleInput> ReportAsync() => await _reports.Reader.ReadAsync(_patience.Token);
+}
+
+/// <summary>Remembers what a guard would have been told.</summary>
+internal sealed class FakeGuard : IGuard
+{
+    private readonly Lock _gate = new();
+    private readonly List<GuardedDomain> _said = [];
+    private readonly SemaphoreSlim _changed = new(0);
+
+    public ConcurrentDictionary<string, GuardedDomain> Domains { get; } = new();
+
+    public IReadOnlyList<GuardedDomain> Said
+    {
+        get
+        {
+            lock (_gate)
+                return [.. _said];
+        }
+    }
+
+    public void Lease(GuardedDomain domain)
+    {
+        lock (_gate)
+            _said.Add(domain);
+        Domains[domain.Domain] = domain;
+        _changed.Release();
+    }
+
+    public void Forget(string domain)
+    {
+        Domains.TryRemove(domain, out _);
+        _changed.Release();
+    }
+
+    public async Task SeeAsync(GuardedPhase phase, CancellationToken cancel)
+    {
+        while (!Domains.Values.Any(domain => domain.Phase == phase))
+            await _changed.WaitAsync(cancel);
+    }
+}
