@@ -70,7 +70,7 @@ internal static class ModulePreparation
                 "Delete a module, or use another cluster.");
         }
 
-        if (!Path.IsPathFullyQualified(question.Directory) || Path.GetFullPath(question.Directory) != question.Directory || question.Directory == "/")
+        if (!Path.IsPathFullyQualified(question.Directory) || Path.GetFullPath(question.Directory) != question.Directory || question.Directory.EndsWith('/'))
         {
             return Refusal("module.directory-invalid", "Not a usable path", $"'{question.Directory}' is not an absolute path without '.', '..' or a slash at its end.",
                 "Give the full path of a directory.");
