@@ -33,6 +33,7 @@ public static class RoleCodes
 
     public static readonly RoleProblem PeerLost = new("prim.peer-lost", "Peer lost; acknowledgements wait", RoleImpact.WritesHeld, "The peer is silent, does not replicate, or has restarted; the arbiter has not yet confirmed that it is out.", NoneIfItClears + " Otherwise check the control plane and the link between the hosts.");
     public static readonly RoleProblem LeaseExpired = new("prim.lease-expired", "Paused without a lease", RoleImpact.Paused, "Neither the peer nor the arbiter can be reached; the peer may take over.", "Mend the link to the peer or to the control plane.");
+    public static readonly RoleProblem Joining = new("prim.joining", "The peer is equal and is being recorded as in sync", RoleImpact.NotProtected, "The arbiter has not decided yet.", NoneIfItClears + " Otherwise check the control plane.");
     public static readonly RoleProblem Connecting = new("prim.connecting", "Waits for the peer's replication session", RoleImpact.WritesHeld, "After a swap the former primary has yet to follow.", NoneIfItClears);
     public static readonly RoleProblem SwapStopping = new("swap.stopping", "Swap: the VM is stopped", RoleImpact.ByCommand, "The operator asked for a swap.", Nothing);
     public static readonly RoleProblem SwapFlushing = new("swap.flushing", "Swap: both copies are flushed", RoleImpact.ByCommand, "The operator asked for a swap.", Nothing);
@@ -50,7 +51,7 @@ public static class RoleCodes
         Stopped, Stopping, Deposed, Alone, Prim, Second,
         WaitArbiter, WaitRecord, WaitNotInSync, WaitPeerFirst, WaitSilence, WaitLease, WaitTakeover, WaitPeerStops,
         Opening, Leasing, WorkloadStarting, WorkloadFailed, WorkloadShutDown, WorkloadStopFails,
-        PeerLost, LeaseExpired, Connecting, SwapStopping, SwapFlushing, SwapHandover,
+        PeerLost, LeaseExpired, Joining, Connecting, SwapStopping, SwapFlushing, SwapHandover,
         SecondConnecting, SecondResync, SecondJoining, SecondSilence, LocalFault,
     }.ToFrozenDictionary(problem => problem.Code);
 

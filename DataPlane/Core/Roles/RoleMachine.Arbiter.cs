@@ -156,9 +156,9 @@ public sealed partial class RoleMachine
         {
             // S3: primary only if recorded, and in the set with a copy that is UpToDate.
             var granted = Record.Primary == self && Record.Contains(self) && State.DataState == DataState.UpToDate && Record.Epoch > request.ExpectedEpoch;
-            if (granted)
+            if (granted && State.LostPower)
                 Save(State with { LostPower = false }); // From here on this copy is the truth.
-            else
+            if (!granted)
                 cause = $"The takeover was not granted. {why}";
             phase = granted && State.Run ? Phase.Opening : Phase.Waiting;
             openingEmitted = false;

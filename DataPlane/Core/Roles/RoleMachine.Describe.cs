@@ -75,6 +75,8 @@ public sealed partial class RoleMachine
             return (role, false, RoleCodes.WorkloadStarting, stopFails ? workloadReason : "the VM to start");
         if (role == Role.Alone)
             return (role, true, RoleCodes.Alone, null);
+        if (!Record.Contains(peer) || !Durable)
+            return (role, false, RoleCodes.Joining, "the arbiter's decision");
         return sessionUp ? (role, PrimReady, RoleCodes.Prim, null) : (role, false, RoleCodes.Connecting, $"{peer} to follow");
     }
 

@@ -179,8 +179,10 @@ public sealed partial class RoleMachine
         }
 
         // Silence may pass. An exclusion that stays undecided would outlive it; so it is asked only when the arbiter is known to be there.
+        if (lookSentMs < heardMs)
+            lookNotBeforeMs = nowMs;
         LookIfDue();
-        return LookFresh ? $"{peer} has not answered for {nowMs - heardMs} ms." : null;
+        return LookFresh && lookAnsweredMs >= heardMs ? $"{peer} has not answered for {nowMs - heardMs} ms." : null;
     }
 
     /// <summary>The record, durably, names this host only, and no join is open.</summary>

@@ -61,6 +61,7 @@ public sealed partial class RoleMachine
 
         phase = Phase.Claiming;
         withholdAnswers = true;
+        cause = takeoverReason;
         Ask(RecordChange.Takeover);
         return true;
     }
