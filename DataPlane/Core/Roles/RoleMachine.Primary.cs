@@ -296,9 +296,9 @@ public sealed partial class RoleMachine
         faultUntilMs = nowMs + Math.Max(FaultPauseMs, 2 * timings.DetectionMs);
         if (phase is not (Phase.Following or Phase.Opening or Phase.Serving))
             return;
-        // The peer holds every acknowledged write and this copy perhaps not: it is kept out of promotion. With a request open, which may
-        // yet leave this host as the only member, the pause alone gives the peer its time.
-        if (ServesOrOpens && Record.Contains(peer) && open is null)
+        // The peer holds every acknowledged write and this copy perhaps not: it is kept out of promotion. With a peer that is lost (it may
+        // have lost power), or a request open that may leave this host as the only member, the pause alone gives the peer its time.
+        if (ServesOrOpens && Record.Contains(peer) && peerLost is null && open is null)
             Save(State with { DataState = DataState.Outdated });
         Leave(RoleCodes.LocalFault, reason);
     }

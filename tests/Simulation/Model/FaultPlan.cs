@@ -27,7 +27,7 @@ internal sealed class FaultPlan(World world)
     {
         var host = random.Of(world.Hosts);
         var shortMs = random.Between(50, 3 * world.DetectionMs);
-        switch (random.Between(0, 15))
+        switch (random.Between(0, 17))
         {
             case 0: world.Cut(host, shortMs); break;
             case 1:
@@ -62,6 +62,8 @@ internal sealed class FaultPlan(World world)
                 world.Desire(false);
                 world.Schedule.After(random.Between(100, 8_000), () => world.Desire(true));
                 break;
+            case 16 when random.Chance(200): world.Arbiter.Rebuild(); break;
+            case 17 when random.Chance(100): host.Vm.ShutDown(); break;
             case 15 when random.Chance(100): host.Feed(new RoleInput.LocalFault("I/O error")); break;
         }
     }

@@ -20,6 +20,13 @@ internal sealed class SimArbiter(World world)
 
     public void Heal() => awayUntilMs = 0;
 
+    /// <summary>S10: the record is written anew with what it held; open requests are void.</summary>
+    public void Rebuild()
+    {
+        Record = Record with { Incarnation = world.Random.Guid(), Epoch = Record.Epoch + 1, Granted = [] };
+        world.Say("fault", "the record is rebuilt as another incarnation");
+    }
+
     public void Ask(SimHost host, RoleEffect.AskArbiter ask)
     {
         var request = World.ToArbiter(ask.Request);

@@ -76,6 +76,8 @@ internal sealed partial class SimEngine(World world, SimHost host)
     public long? InFlight(int block) =>
         operations.Find(operation => operation.Flushes is null && operation.Block == block)?.Number;
 
+    public bool HoldsForPeer => peerHolds;
+
     public void Dies()
     {
         session?.Break("the other end died");

@@ -237,7 +237,10 @@ internal sealed class SimHost
             case RoleEffect.ResumeWorkload: Vm.Resume(); break;
             case RoleEffect.ExtendLease lease: Vm.Lease(lease.UntilMs); break;
             case RoleEffect.CommandDone done: Say($"swap {(done.Succeeded ? "done" : "given up")}: {done.Reason}"); break;
-            case RoleEffect.RoleChanged changed: Say($"{changed.Role} {(changed.Ready ? "ready" : "transient")} {changed.Code}: {changed.Cause}"); break;
+            case RoleEffect.RoleChanged changed:
+                world.CodesSeen.Add(changed.Code);
+                Say($"{changed.Role} {(changed.Ready ? "ready" : "transient")} {changed.Code}: {changed.Cause}");
+                break;
             default: Engine!.Perform(effect); break;
         }
     }

@@ -176,12 +176,17 @@ internal sealed class SimVm(World world, SimHost host)
         });
     }
 
-    public void KillAndReport(string why)
+    public void KillAndReport(string why) => EndAndReport(why, clean: false);
+
+    /// <summary>The guest's own doing.</summary>
+    public void ShutDown() => EndAndReport("the guest shut down", clean: true);
+
+    private void EndAndReport(string why, bool clean)
     {
         if (!exists)
             return;
         Kill(why);
-        host.After(world.Random.Between(1, 50), () => host.Feed(new RoleInput.WorkloadStopped(false, why)));
+        host.After(world.Random.Between(1, 50), () => host.Feed(new RoleInput.WorkloadStopped(false, why, clean)));
     }
 
     public void Kill(string why)

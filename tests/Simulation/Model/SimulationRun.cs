@@ -3,7 +3,8 @@ using Pollux.DataPlane.Core.Roles;
 namespace Pollux.Tests.Simulation.Model;
 
 /// <param name="Violation">The first broken promise, or null.</param>
-internal sealed record SimulationOutcome(ulong Seed, string? Violation, IReadOnlyList<string> Trace, long Acknowledged, long Flushes, long WorkloadStarts, long Epoch);
+internal sealed record SimulationOutcome(ulong Seed, string? Violation, IReadOnlyList<string> Trace,
+    IReadOnlySet<string> CodesSeen, long Acknowledged, long Flushes, long WorkloadStarts, long Epoch);
 
 /// <summary>One seeded run: a start, a time of faults, healing, and the pair must be whole again within a bound.</summary>
 internal static class SimulationRun
@@ -13,6 +14,9 @@ internal static class SimulationRun
     /// <summary>After the faults, in detection times: a host that lost power or a local fault is let pass (two), silence (one), S8's times
     /// (one), a stop with its grace, the start, the resync and the join. Measured over 10,000 seeds it takes under half of that.</summary>
     private const long WholeAgainDetectionTimes = 30;
+
+    /// <summary>What waits for an operator, by its action text.</summary>
+    private static readonly string[] NeedsOperator = [RoleCodes.WorkloadFailed.Code, RoleCodes.WorkloadShutDown.Code];
 
     public static SimulationOutcome Run(ulong seed, Sabotage sabotage = Sabotage.None)
     {
@@ -40,7 +44,7 @@ internal static class SimulationRun
         }
 
         return new SimulationOutcome(
-            seed, violation, [.. world.Trace], world.Truth.Acknowledged, world.Truth.Flushes, world.Truth.Takeovers, world.Arbiter.Record.Epoch);
+            seed, violation, [.. world.Trace], world.CodesSeen, world.Truth.Acknowledged, world.Truth.Flushes, world.Truth.Takeovers, world.Arbiter.Record.Epoch);
     }
 
     private static void BecomeWhole(World world)
@@ -52,7 +56,7 @@ internal static class SimulationRun
             if (world.Schedule.NowMs > boundMs)
                 throw new SafetyViolation("Not whole again in time: " + string.Join("; ", world.Hosts.Select(Tell)));
             world.Schedule.RunUntil(world.Schedule.NowMs + 500);
-            if (restarted || !world.Hosts.Any(host => host.Machine?.View.Code == RoleCodes.WorkloadFailed.Code))
+            if (restarted || !world.Hosts.Any(host => host.Machine?.View.Code is { } code && NeedsOperator.Contains(code)))
                 continue;
             restarted = true; // What its action text tells the operator to do.
             world.Desire(false);

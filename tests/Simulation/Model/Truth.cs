@@ -70,7 +70,8 @@ internal sealed class Truth(World world)
 
     public void PowerLost(SimHost host)
     {
-        if (!world.Members.Contains(host))
+        // A member is in from the moment of asking (S2).
+        if (!world.Members.Contains(host) && host.Peer.Engine is not { HoldsForPeer: true })
             return;
         for (var block = 0; block < Volume.Blocks; block++)
             allowed[block].UnionWith(unflushed[block]);

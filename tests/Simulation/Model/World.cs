@@ -49,6 +49,9 @@ internal sealed class World
     /// <summary>By the arbiter's record, as it truly is.</summary>
     public IEnumerable<SimHost> Members => Hosts.Where(host => Arbiter.Record.InSync.Contains(host.Name));
 
+    /// <summary>Every code that a host has shown.</summary>
+    public HashSet<string> CodesSeen { get; } = [];
+
     public IEnumerable<string> Trace => trace;
 
     public SimHost Host(string name) => Hosts.Single(host => host.Name == name);
