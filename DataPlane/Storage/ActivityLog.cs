@@ -62,6 +62,7 @@ public sealed class ActivityLog : IDisposable
     private string? waitingFor;
     private bool writing;
     private bool makingRoom;
+    private bool closed;
     private int hand;
 
     private ActivityLog(ActivityLogFile file, List<(ulong Object, long Extent)[]> entries, IActivityLogRoom room, ActivityLogOptions options)
@@ -132,6 +133,9 @@ public sealed class ActivityLog : IDisposable
     {
         lock (gate)
         {
+            if (closed)
+                return;
+            closed = true;
             failure ??= new(StorageFault.Io, "The activity log is closed.");
             while (writing)
                 Monitor.Wait(gate);
