@@ -6,18 +6,19 @@ namespace Pollux.DataPlane.Replication;
 /// <summary>The manifest of a module's tree as frames.</summary>
 internal static class ManifestFrames
 {
-    public readonly record struct File(ulong Object, long SizeBytes);
-
-    public static IEnumerable<File> Send(ObjectStore store, ReplicationLink link, long epoch)
+    /// <summary>Sends the tree as it is now. No mutation runs meanwhile.</summary>
+    /// <returns>What was sent, or null if the link has ended.</returns>
+    /// <exception cref="StorageException">The tree cannot be read.</exception>
+    public static IReadOnlyList<ManifestEntry>? Send(ObjectStore store, ReplicationLink link, long epoch)
     {
-        link.Send(FrameKind.ManifestChunk, FrameFlags.Last, epoch, 0, 0, 0, default);
-        return [];
-    }
-
-    internal sealed class Receiver
-    {
-        public void Add(ReadOnlySpan<byte> chunk) => _ = chunk.Length;
-
-        public IReadOnlyList<ulong> Apply(ObjectStore store) => [];
+        var entries = Manifest.Snapshot(store);
+        ReadOnlyMemory<byte>? held = null;
+        foreach (var chunk in ManifestWriter.Write(entries))
+        {
+            if (held is { } previous && !link.Send(FrameKind.ManifestChunk, FrameFlags.None, epoch, 0, 0, 0, previous.Span))
+                return null;
+            held = chunk.ToArray();
+        }
+        return link.Send(FrameKind.ManifestChunk, FrameFlags.Last, epoch, 0, 0, 0, (held ?? default).Span) ? entries : null;
     }
 }

@@ -25,7 +25,7 @@ internal sealed class ReplicaSession
     private readonly Hello _hello;
     private readonly object _lock = new();
     private readonly ReplicaFlusher _flusher;
-    private readonly ManifestFrames.Receiver _manifest = new();
+    private ManifestReader? _manifest = new();
     private Phase _phase;
     private long _epoch;
     private ulong _applied;
@@ -107,12 +107,21 @@ internal sealed class ReplicaSession
     /// <summary>The flusher has made everything before ResyncFinal stable: has it stored and tells the source.</summary>
     internal void FlushedForTheLastTime()
     {
+        try
+        {
+            ManifestApplier.ContentArrived(_store);
+        }
+        catch (StorageException e)
+        {
+            Fail(0, e.Errno, e.Message);
+            return;
+        }
         _options.Events.ReplicaFlushed(_syncBase);
         if (!Await(() => _confirmed == _syncBase, "this host to store that it is up to date"))
             return;
         try
         {
-            _replica.Marks.Clear();
+            _replica.Marks.ClearAll();
         }
         catch (StorageException e)
         {
@@ -255,11 +264,14 @@ internal sealed class ReplicaSession
         reason = "the manifest could not be applied";
         try
         {
-            _manifest.Add(payload);
+            _manifest!.Append(payload);
             if (!header.Flags.HasFlag(FrameFlags.Last))
                 return true;
+            if (!_manifest.Complete)
+                return false;
             Volatile.Write(ref _waitingFor, "making the tree equal");
-            var whole = _manifest.Apply(_store);
+            var whole = ManifestApplier.Apply(_store, _manifest.Entries.ToList());
+            _manifest = null;
             Volatile.Write(ref _waitingFor, null);
             _phase = Phase.Applying;
             return SendWholeObjects(whole);

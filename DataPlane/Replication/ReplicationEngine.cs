@@ -225,12 +225,13 @@ public sealed class ReplicationEngine : IReplicationEngine
 
     private ServingVolume OpenVolume(long epoch, bool peerIsMember, IVolumeCompletions completions)
     {
-        var marks = ModuleMarks.Open(_options.StateDirectory);
+        var gate = new object();
+        var marks = ModuleMarks.Open(_options.StateDirectory, gate);
         ObjectStore? store = null;
         try
         {
             store = _options.OpenStore();
-            return new ServingVolume(_options, store, marks, completions, epoch, peerIsMember, ModuleTag);
+            return new ServingVolume(_options, store, marks, gate, completions, epoch, peerIsMember, ModuleTag);
         }
         catch
         {
@@ -242,7 +243,7 @@ public sealed class ReplicationEngine : IReplicationEngine
 
     private FollowingReplica OpenReplica(long epoch)
     {
-        var marks = ModuleMarks.Open(_options.StateDirectory);
+        var marks = ModuleMarks.Open(_options.StateDirectory, new object());
         try
         {
             return new FollowingReplica(_options, _options.OpenStore(), marks, epoch);

@@ -1,5 +1,6 @@
 using System.Diagnostics;
 using Pollux.DataPlane.Core.Replication;
+using Pollux.DataPlane.Storage;
 
 namespace Pollux.DataPlane.Replication;
 
@@ -96,7 +97,15 @@ internal sealed class ResyncSource(ReplicationOptions options, ServingVolume vol
         activity?.SetTag("module", options.Module);
         activity?.SetTag("full", full);
         _clock.Start();
-        var caughtUp = Resync();
+        var caughtUp = false;
+        try
+        {
+            caughtUp = Resync();
+        }
+        catch (StorageException e)
+        {
+            volume.RaiseLocalFault($"the tree could not be read for a resync: {e.Message}");
+        }
         _clock.Stop();
         Running = false;
         activity?.SetTag("bytes", DoneBytes);

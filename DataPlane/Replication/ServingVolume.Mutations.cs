@@ -53,7 +53,8 @@ internal sealed partial class ServingVolume
         if (CreatesObject(mutation.Kind))
             mutation = mutation with { Object = ++_lastId };
         var (changedFrom, changedTo) = ChangedBytes(mutation);
-        var error = changedTo > changedFrom ? MarkBeforehand(slot, mutation.Object, changedFrom, changedTo) : Errno.None;
+        var pin = default(ActivationPin);
+        var error = changedTo > changedFrom ? Activate(mutation.Object, changedFrom, changedTo, out pin) : Errno.None;
         var attributes = default(ObjectAttributes);
         var orphan = 0UL;
         if (error == 0)
@@ -90,6 +91,7 @@ internal sealed partial class ServingVolume
             _mutations[slot]!.Attributes = attributes;
             _ledger.LocalDone(slot, error, 0);
         }
+        pin.Dispose();
         return orphan;
     }
 
@@ -107,21 +109,6 @@ internal sealed partial class ServingVolume
         return _store.GetAttributes(mutation.Object, out var attributes) == 0 && attributes.SizeBytes > mutation.SizeBytes
             ? (mutation.SizeBytes, attributes.SizeBytes)
             : (0, 0);
-    }
-
-    /// <summary>Durable before either copy changes (rule S6). A range too long for the activity log goes to a checkpoint.</summary>
-    private int MarkBeforehand(int slot, ulong obj, long startBytes, long endBytes)
-    {
-        lock (_gate)
-        {
-            if (_orphans.Contains(obj))
-                return Errno.None;
-            if (_session is not null && _mirrorsMutations)
-                _marks.Written(obj, startBytes, endBytes);
-            else
-                _marks.Dirty(obj, startBytes, endBytes);
-        }
-        return Activate(obj, startBytes, endBytes);
     }
 
     /// <summary>Queues the mutation for the peer. Needs the gate; waits for room, so what was true before may have changed after.</summary>

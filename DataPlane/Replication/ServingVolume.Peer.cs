@@ -1,5 +1,6 @@
 using Pollux.DataPlane.Core.Replication;
 using Pollux.DataPlane.Native;
+using Pollux.DataPlane.Storage;
 
 namespace Pollux.DataPlane.Replication;
 
@@ -281,8 +282,14 @@ internal sealed partial class ServingVolume
     {
         if (!Stop())
             RaiseLocalFault($"local operations did not end within {StopDeadline.TotalSeconds:0} s");
-        SaveMarks();
-        _marks.Dispose();
+        try
+        {
+            _marks.Close();
+        }
+        catch (StorageException e)
+        {
+            RaiseLocalFault($"the marks could not be stored: {e.Message}");
+        }
         _store.Dispose();
     }
 
@@ -303,7 +310,7 @@ internal sealed partial class ServingVolume
         _frozen ? "frozen: no right to execute"
         : _quiescing ? "quiescing: operations are held"
         : _peer == PeerPart.Member && _session is null ? $"the peer or the record: {_waitingFor ?? "no session yet"}"
-        : _waitingFor;
+        : _marks.WaitingFor ?? _waitingFor;
 
     public void RaiseLocalFault(string reason)
     {

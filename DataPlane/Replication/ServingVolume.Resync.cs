@@ -46,12 +46,15 @@ internal sealed partial class ServingVolume
     {
         lock (_mutationLock)
         {
-            foreach (var entry in ManifestFrames.Send(_store, session.Link, Epoch))
+            if (ManifestFrames.Send(_store, session.Link, Epoch) is not { } entries)
+                return false;
+            lock (_gate)
             {
-                if (!full || entry.SizeBytes == 0)
-                    continue;
-                lock (_gate)
-                    _marks.Dirty(entry.Object, 0, entry.SizeBytes);
+                foreach (var entry in entries)
+                {
+                    if (full && StMode.IsRegular(entry.Mode) && entry.SizeBytes > 0)
+                        _marks.Dirty(entry.Object, 0, entry.SizeBytes);
+                }
             }
             lock (_gate)
             {
@@ -256,21 +259,15 @@ internal sealed partial class ServingVolume
             if (!upToDate)
                 return false;
             _peer = PeerPart.Member;
-            _marks.Repaired();
         }
-        SaveMarks();
-        return true;
-    }
-
-    private void SaveMarks()
-    {
         try
         {
-            _marks.Checkpoint();
+            _marks.Repaired();
         }
         catch (StorageException e)
         {
             RaiseLocalFault($"the marks could not be stored: {e.Message}");
         }
+        return true;
     }
 }

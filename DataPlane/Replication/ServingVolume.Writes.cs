@@ -37,7 +37,7 @@ internal sealed partial class ServingVolume
             return;
         }
 
-        var error = _store.Exists(obj) ? Activate(obj, offsetBytes, end) : Errno.ESTALE;
+        var error = _store.Exists(obj) ? Activate(obj, offsetBytes, end, out var pin) : Gone(out pin);
         SourceSession? session = null;
         if (error == 0 && TryBegin(slot, obj, data.Length, marks: true, out session, out var frame, out var header))
         {
@@ -54,7 +54,9 @@ internal sealed partial class ServingVolume
         {
             error = Errno.EIO;
         }
-        EndLocalPart(slot, session, obj, offsetBytes, end, error, error == 0 ? data.Length : 0);
+        EndLocalPart(slot, session, obj, error, error == 0 ? data.Length : 0);
+        pin.Dispose();
+        DeliverEnded();
     }
 
     public void Flush(ulong obj, bool dataOnly, OperationTag tag)
@@ -210,7 +212,7 @@ internal sealed partial class ServingVolume
     }
 
     /// <summary>The local part is over: marks the range again, because a flush that began meanwhile does not cover it.</summary>
-    private void EndLocalPart(int slot, SourceSession? session, ulong obj, long startBytes, long endBytes, int error, int count)
+    private void EndLocalPart(int slot, SourceSession? session, ulong obj, int error, int count)
     {
         lock (_gate)
         {
@@ -219,7 +221,6 @@ internal sealed partial class ServingVolume
             _coverage.Changed(obj);
             _ledger.LocalDone(slot, error, count);
         }
-        DeliverEnded();
     }
 
     /// <summary>Written: on its way to the peer, not flushed on both. Dirty: the peer lacks it. Needs the gate.</summary>
@@ -232,18 +233,25 @@ internal sealed partial class ServingVolume
             _marks.Dirty(obj, startBytes, endBytes);
     }
 
-    private int Activate(ulong obj, long startBytes, long endBytes)
+    private int Activate(ulong obj, long startBytes, long endBytes, out ActivationPin pin)
     {
         try
         {
-            _marks.Activate(obj, startBytes, endBytes);
+            pin = _marks.Activate(obj, startBytes, endBytes);
             return Errno.None;
         }
         catch (StorageException e)
         {
             RaiseLocalFault($"the activity log failed: {e.Message}");
+            pin = default;
             return Errno.EIO;
         }
+    }
+
+    private static int Gone(out ActivationPin pin)
+    {
+        pin = default;
+        return Errno.ESTALE;
     }
 
     /// <summary>Delivers what has ended, outside the gate.</summary>

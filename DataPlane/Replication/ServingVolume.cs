@@ -37,7 +37,7 @@ internal sealed partial class ServingVolume : IModuleVolume
     private readonly ModuleMarks _marks;
     private readonly IVolumeCompletions _completions;
     private readonly KeyValuePair<string, object?> _moduleTag;
-    private readonly object _gate = new();
+    private readonly object _gate;
     private readonly Lock _mutationLock = new();
     private readonly WriteLedger _ledger = new();
     private readonly FlushCoverage _coverage = new(WriteLedger.OperationsMax + WriteLedger.InternalMax);
@@ -61,14 +61,13 @@ internal sealed partial class ServingVolume : IModuleVolume
     private long _replicatedOperations;
 
     public ServingVolume(
-        ReplicationOptions options, ObjectStore store, ModuleMarks marks, IVolumeCompletions completions, long epoch, bool peerIsMember,
-        KeyValuePair<string, object?> moduleTag)
+        ReplicationOptions options, ObjectStore store, ModuleMarks marks, object gate, IVolumeCompletions completions, long epoch,
+        bool peerIsMember, KeyValuePair<string, object?> moduleTag)
     {
-        (_options, _store, _marks, _completions, _epoch, _moduleTag) = (options, store, marks, completions, epoch, moduleTag);
+        (_options, _store, _marks, _gate, _completions, _epoch, _moduleTag) = (options, store, marks, gate, completions, epoch, moduleTag);
         _peer = peerIsMember ? PeerPart.Member : PeerPart.Out;
         // Epoch first: no two primacies give the same id. The highest id of the tree guards against one that was restored from elsewhere.
         _lastId = Math.Max((ulong)epoch << 32, store.HighestId);
-        _marks.Attach(this);
         Adopted = _store.AdoptUnnamed(() => ++_lastId).Count;
     }
 

@@ -45,7 +45,7 @@ public class MirroringTests
         const ulong seed = 4242;
         var writers = Enumerable.Range(0, 4).Select(writer => Task.Factory.StartNew(() =>
         {
-            var random = new SplitMix64(seed + (ulong)writer);
+            var random = new SeededRandom(seed + (ulong)writer);
             var outstanding = new List<Task<int>>();
             for (var i = 0; i < 300; i++)
             {
@@ -115,7 +115,7 @@ public class MirroringTests
     internal static byte[] Pattern(int seed, int length)
     {
         var data = new byte[length];
-        new SplitMix64((ulong)seed).Fill(data);
+        new SeededRandom((ulong)seed).Fill(data);
         return data;
     }
 }

@@ -77,10 +77,12 @@ internal sealed class ReplicationHost : IReplicationEvents, ISyncBases, IVolumeC
 
     public Task Serve(long epoch, bool peerIsMember = false) => Engine.ServeAsync(epoch, peerIsMember, this, CancellationToken.None);
 
-    public Task<int> Write(ulong obj, long offset, byte[] data)
+    public Task<int> Write(ulong obj, long offset, byte[] data) => Write(Volume, obj, offset, data);
+
+    public Task<int> Write(IModuleVolume volume, ulong obj, long offset, byte[] data)
     {
         var (tag, task) = NewTag();
-        Volume.Write(obj, offset, data, tag);
+        volume.Write(obj, offset, data, tag);
         return task;
     }
 
@@ -112,7 +114,8 @@ internal sealed class ReplicationHost : IReplicationEvents, ISyncBases, IVolumeC
     public string Expect(string start)
     {
         var seen = new List<string>();
-        while (_events.TryTake(out var next, Deadline))
+        var clock = System.Diagnostics.Stopwatch.StartNew();
+        while (clock.Elapsed < Deadline && _events.TryTake(out var next, Deadline))
         {
             if (next.StartsWith(start, StringComparison.Ordinal))
                 return next;
