@@ -33,8 +33,8 @@ internal static class ClusterCommands
         {
             var created = await api.PostAsync<ClusterDocument>("/api/v1/clusters", new CreateClusterRequest(
                 parsed.GetRequiredValue(name), (long?)parsed.GetValue(detection)?.TotalMilliseconds, parsed.GetValue(modulesMax)), cancel);
-            if (parsed.GetValue(PolluxCommandLine.AsJson)) PolluxCommandLine.PrintJson(created);
-            else Console.WriteLine($"Cluster {created.Name} created, detection {Durations.Text(created.DetectionMs)}. Add its two hosts: pollux host add {created.Name}/NAME");
+            if (parsed.GetValue(PolluxCommandLine.AsJson)) parsed.PrintJson(created);
+            else parsed.Output().WriteLine($"Cluster {created.Name} created, detection {Durations.Text(created.DetectionMs)}. Add its two hosts: pollux host add {created.Name}/NAME");
             return PolluxCommandLine.Done;
         });
         return command;
@@ -46,8 +46,8 @@ internal static class ClusterCommands
         command.SetApiAction(async (parsed, api, cancel) =>
         {
             var list = await api.GetAsync<ClusterListDocument>("/api/v1/clusters", cancel);
-            if (parsed.GetValue(PolluxCommandLine.AsJson)) PolluxCommandLine.PrintJson(list);
-            else foreach (var cluster in list.Clusters) Console.WriteLine(cluster);
+            if (parsed.GetValue(PolluxCommandLine.AsJson)) parsed.PrintJson(list);
+            else foreach (var cluster in list.Clusters) parsed.Output().WriteLine(cluster);
             return PolluxCommandLine.Done;
         });
         return command;
@@ -60,11 +60,11 @@ internal static class ClusterCommands
         command.SetApiAction(async (parsed, api, cancel) =>
         {
             var issued = await ask(api, parsed.GetRequiredValue(key), cancel);
-            if (parsed.GetValue(PolluxCommandLine.AsJson)) PolluxCommandLine.PrintJson(issued);
+            if (parsed.GetValue(PolluxCommandLine.AsJson)) parsed.PrintJson(issued);
             else
             {
-                await Console.Error.WriteLineAsync($"Join token of {issued.Host}, good for one hour and one use. On that host: pollux-host join --server URL --token TOKEN");
-                Console.WriteLine(issued.Token);
+                await parsed.Error().WriteLineAsync($"Join token of {issued.Host}, good for one hour and one use. On that host: pollux-host join --server URL --token TOKEN");
+                parsed.Output().WriteLine(issued.Token);
             }
             return PolluxCommandLine.Done;
         });

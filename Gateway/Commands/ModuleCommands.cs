@@ -40,8 +40,8 @@ internal static class ModuleCommands
             var module = parsed.GetRequiredValue(key);
             var created = await api.PostAsync<ModuleDocument>($"/api/v1/clusters/{ClusterCommands.Escape(module.Cluster)}/modules", new CreateModuleRequest(
                 module.Name, parsed.GetRequiredValue(directory), parsed.GetRequiredValue(primary), parsed.GetValue(vm), parsed.GetValue(definition)), cancel);
-            if (parsed.GetValue(PolluxCommandLine.AsJson)) PolluxCommandLine.PrintJson(created);
-            else Console.WriteLine($"Module {module} created: {created.Directory}, accepted by both hosts. Start it: pollux module start {module}");
+            if (parsed.GetValue(PolluxCommandLine.AsJson)) parsed.PrintJson(created);
+            else parsed.Output().WriteLine($"Module {module} created: {created.Directory}, accepted by both hosts. Start it: pollux module start {module}");
             return PolluxCommandLine.Done;
         });
         return command;
@@ -56,7 +56,7 @@ internal static class ModuleCommands
         command.SetApiAction(async (parsed, api, cancel) =>
         {
             var said = await run(api, parsed.GetRequiredValue(key), wait is null ? null : parsed.GetValue(wait), cancel);
-            Console.WriteLine(said);
+            parsed.Output().WriteLine(said);
             return PolluxCommandLine.Done;
         });
         return command;
@@ -95,8 +95,8 @@ internal static class ModuleCommands
         command.SetApiAction(async (parsed, api, cancel) =>
         {
             var document = await api.GetAsync<ModuleDocument>(Path(parsed.GetRequiredValue(key)), cancel);
-            if (parsed.GetValue(PolluxCommandLine.AsJson)) PolluxCommandLine.PrintJson(document);
-            else Console.Write(ModuleText.Of(document));
+            if (parsed.GetValue(PolluxCommandLine.AsJson)) parsed.PrintJson(document);
+            else parsed.Output().Write(ModuleText.Of(document));
             return PolluxCommandLine.Done;
         });
         return command;

@@ -2,6 +2,7 @@ using System.CommandLine;
 using System.Text.Json;
 using Pollux.Gateway.Authority;
 using Pollux.Gateway.Server;
+using Pollux.Grains.Abstractions;
 
 namespace Pollux.Gateway.Commands;
 
@@ -12,10 +13,10 @@ public static class PolluxCommandLine
     public const int Failed = 1;
     public const int Usage = 2;
 
-    internal static readonly Option<Uri> Server = new("--server")
+    internal static readonly Option<string> Server = new("--server")
     {
         Description = "The server's address [$POLLUX_SERVER].", Recursive = true, HelpName = "URL",
-        DefaultValueFactory = _ => new Uri(FromEnvironment("POLLUX_SERVER", $"https://localhost:{ServerOptions.PortDefault}")),
+        DefaultValueFactory = _ => FromEnvironment("POLLUX_SERVER", $"https://localhost:{ServerOptions.PortDefault}"),
     };
 
     internal static readonly Option<string> TokenFile = new("--token-file")
@@ -32,7 +33,9 @@ public static class PolluxCommandLine
 
     internal static readonly Option<bool> AsJson = new("--json") { Description = "Print JSON.", Recursive = true };
 
-    public static async Task<int> RunAsync(string[] args)
+    /// <param name="output">Results; the console if left out.</param>
+    /// <param name="error">Problems; the console if left out.</param>
+    public static async Task<int> RunAsync(string[] args, TextWriter? output = null, TextWriter? error = null)
     {
         var root = new RootCommand("Pollux keeps virtual machines alive on pairs of hosts.") { Server, TokenFile, CaFile, AsJson };
         ServerCommands.AddTo(root);
@@ -40,7 +43,7 @@ public static class PolluxCommandLine
         ModuleCommands.AddTo(root);
         StatusCommands.AddTo(root);
         var parsed = root.Parse(args);
-        var code = await parsed.InvokeAsync();
+        var code = await parsed.InvokeAsync(new InvocationConfiguration { Output = output ?? Console.Out, Error = error ?? Console.Error });
         return parsed.Errors.Count > 0 ? Usage : code;
     }
 
@@ -51,19 +54,29 @@ public static class PolluxCommandLine
             try
             {
                 using var api = new ApiClient(new ApiAccess(
-                    parsed.GetRequiredValue(Server), parsed.GetRequiredValue(TokenFile), parsed.GetRequiredValue(CaFile)));
+                    AddressOf(parsed.GetRequiredValue(Server)), parsed.GetRequiredValue(TokenFile), parsed.GetRequiredValue(CaFile)));
                 return await action(parsed, api, cancel);
             }
             catch (CommandFailure failure)
             {
-                if (parsed.GetValue(AsJson)) await Console.Error.WriteLineAsync(JsonSerializer.Serialize(failure.Problem, ApiClient.Json));
-                else await Console.Error.WriteAsync(ProblemText.Of(failure.Problem, ""));
+                if (parsed.GetValue(AsJson)) await parsed.Error().WriteLineAsync(JsonSerializer.Serialize(failure.Problem, ApiClient.Json));
+                else await parsed.Error().WriteAsync(ProblemText.Of(failure.Problem, ""));
                 return Failed;
             }
         });
 
-    internal static void PrintJson<T>(T document) =>
-        Console.WriteLine(JsonSerializer.Serialize(document, new JsonSerializerOptions(ApiClient.Json) { WriteIndented = true }));
+    internal static TextWriter Output(this ParseResult parsed) => parsed.InvocationConfiguration.Output;
+
+    internal static TextWriter Error(this ParseResult parsed) => parsed.InvocationConfiguration.Error;
+
+    internal static void PrintJson<T>(this ParseResult parsed, T document) =>
+        parsed.Output().WriteLine(JsonSerializer.Serialize(document, new JsonSerializerOptions(ApiClient.Json) { WriteIndented = true }));
+
+    private static Uri AddressOf(string server) =>
+        Uri.TryCreate(server, UriKind.Absolute, out var address) && address.Scheme == Uri.UriSchemeHttps
+            ? address
+            : throw new CommandFailure(new Problem("cli.server", "Not a server's address", "The command was not carried out.", $"'{server}' is no https URL.",
+                $"Name it as in https://control.example:{ServerOptions.PortDefault}: --server URL or POLLUX_SERVER."));
 
     private static string FromEnvironment(string variable, string otherwise) =>
         Environment.GetEnvironmentVariable(variable) is { Length: > 0 } value ? value : otherwise;

@@ -63,7 +63,7 @@ internal static class ServerCommands
             command.Add(SiloPort);
             command.Add(ClientPort);
         }
-        command.SetAction((parsed, cancel) => RunAsync(Options(parsed, parts), cancel));
+        command.SetAction((parsed, cancel) => RunAsync(parsed, Options(parsed, parts), cancel));
         return command;
     }
 
@@ -74,7 +74,7 @@ internal static class ServerCommands
         parsed.GetValue(Postgres), parts,
         parts == ServerParts.Gateway ? 0 : parsed.GetValue(SiloPort), parts == ServerParts.Gateway ? 0 : parsed.GetValue(ClientPort));
 
-    private static async Task<int> RunAsync(ServerOptions options, CancellationToken cancel)
+    private static async Task<int> RunAsync(ParseResult parsed, ServerOptions options, CancellationToken cancel)
     {
         try
         {
@@ -82,19 +82,19 @@ internal static class ServerCommands
             {
                 using var silo = PolluxServer.BuildSilo(options);
                 await silo.StartAsync(cancel);
-                Console.WriteLine("pollux silo ready");
+                parsed.Output().WriteLine("pollux silo ready");
                 await silo.WaitForShutdownAsync(cancel);
                 return PolluxCommandLine.Done;
             }
             await using var app = PolluxServer.Build(options);
             await app.StartAsync(cancel);
-            Console.WriteLine($"pollux server ready: {PolluxServer.AddressOf(app, options).ToString().TrimEnd('/')}");
+            parsed.Output().WriteLine($"pollux server ready: {PolluxServer.AddressOf(app, options).ToString().TrimEnd('/')}");
             await app.WaitForShutdownAsync(cancel);
             return PolluxCommandLine.Done;
         }
         catch (Exception e) when (e is SiloConfigurationException or InvalidDataException or IOException or UnauthorizedAccessException or CryptographicException)
         {
-            await Console.Error.WriteLineAsync($"pollux: {e.Message}");
+            await parsed.Error().WriteLineAsync($"pollux: {e.Message}");
             return PolluxCommandLine.Failed;
         }
     }

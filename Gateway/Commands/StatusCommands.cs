@@ -9,20 +9,20 @@ internal static class StatusCommands
 {
     public static void AddTo(RootCommand root)
     {
-        root.Add(Make("status", "Shows everything at a glance.", "status", async (api, path, json, cancel) =>
+        root.Add(Make("status", "Shows everything at a glance.", "status", async (parsed, api, path, cancel) =>
         {
             var status = await api.GetAsync<StatusDocument>(path, cancel);
-            if (json) PolluxCommandLine.PrintJson(status);
-            else Console.Write(StatusText.Of(status, Now));
+            if (parsed.GetValue(PolluxCommandLine.AsJson)) parsed.PrintJson(status);
+            else parsed.Output().Write(StatusText.Of(status, Now));
         }));
-        root.Add(Make("watch", "Shows the status now and after each change, until interrupted.", "watch", async (api, path, json, cancel) =>
+        root.Add(Make("watch", "Shows the status now and after each change, until interrupted.", "watch", async (parsed, api, path, cancel) =>
         {
             try
             {
                 await foreach (var data in api.StreamAsync(path, cancel))
                 {
-                    if (json) Console.WriteLine(data);
-                    else Console.WriteLine(StatusText.Of(JsonSerializer.Deserialize<StatusDocument>(data, ApiClient.Json)!, Now));
+                    if (parsed.GetValue(PolluxCommandLine.AsJson)) parsed.Output().WriteLine(data);
+                    else parsed.Output().WriteLine(StatusText.Of(JsonSerializer.Deserialize<StatusDocument>(data, ApiClient.Json)!, Now));
                 }
             }
             catch (OperationCanceledException) when (cancel.IsCancellationRequested)
@@ -34,14 +34,14 @@ internal static class StatusCommands
 
     private static long Now => TimeProvider.System.GetUtcNow().ToUnixTimeMilliseconds();
 
-    private static Command Make(string name, string description, string path, Func<ApiClient, string, bool, CancellationToken, Task> run)
+    private static Command Make(string name, string description, string path, Func<ParseResult, ApiClient, string, CancellationToken, Task> run)
     {
         var cluster = new Argument<string?>("CLUSTER") { Description = "Only this cluster.", Arity = ArgumentArity.ZeroOrOne };
         var command = new Command(name, description) { cluster };
         command.SetApiAction(async (parsed, api, cancel) =>
         {
             var query = parsed.GetValue(cluster) is { } only ? "?cluster=" + ClusterCommands.Escape(only) : "";
-            await run(api, $"/api/v1/{path}{query}", parsed.GetValue(PolluxCommandLine.AsJson), cancel);
+            await run(parsed, api, $"/api/v1/{path}{query}", cancel);
             return PolluxCommandLine.Done;
         });
         return command;

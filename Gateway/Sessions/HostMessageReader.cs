@@ -29,6 +29,13 @@ internal sealed class HostMessageReader(WebSocket socket) : IDisposable
         }
     }
 
+    /// <summary>Passes over everything up to the host's close.</summary>
+    public async Task SkipToCloseAsync(CancellationToken cancel)
+    {
+        while (socket.State is WebSocketState.Open or WebSocketState.CloseSent)
+            if ((await socket.ReceiveAsync(_buffer.AsMemory(), cancel)).MessageType == WebSocketMessageType.Close) return;
+    }
+
     public void Dispose()
     {
         ArrayPool<byte>.Shared.Return(_buffer);

@@ -13,7 +13,9 @@ namespace Pollux.Gateway.Sessions;
 /// <remarks>
 /// Four loops share the socket, one reads, one sends. Reading never waits for grains: reports go into a slot of which only the newest
 /// counts, arbitrations run side by side up to a limit. At that limit, and when the bounded send queue is full, reading waits: back-pressure
-/// through TCP to the host. The first loop that ends ends all; what ended it is told to the host, if it still listens.
+/// through TCP to the host. The first loop that ends ends all; what ended it is told to the host, if it still listens. Cancelling a
+/// WebSocket's operation aborts the connection, so reading and sending are not cancelled: silence is measured beside them, and after the
+/// goodbye the host's messages are passed over until it closes.
 /// </remarks>
 internal sealed partial class HostSession(WebSocket socket, string host, string publicKeyHash, IGrainFactory grains, ILogger<HostSession> log)
     : IHostSessionObserver
@@ -23,6 +25,9 @@ internal sealed partial class HostSession(WebSocket socket, string host, string 
 
     private static readonly TimeSpan HelloMax = TimeSpan.FromSeconds(10);
     private static readonly TimeSpan SendMax = TimeSpan.FromSeconds(10);
+
+    /// <summary>Time for the host to close after the goodbye.</summary>
+    private static readonly TimeSpan CloseMax = TimeSpan.FromSeconds(2);
 
     /// <summary>A hint may be lost; then a change of desired state waits this long.</summary>
     private static readonly TimeSpan LookEvery = TimeSpan.FromSeconds(3);
@@ -41,6 +46,9 @@ internal sealed partial class HostSession(WebSocket socket, string host, string 
     private readonly Channel<bool> _look = Channel.CreateBounded<bool>(new BoundedChannelOptions(1) { FullMode = BoundedChannelFullMode.DropWrite });
     private readonly Channel<HostReport> _reports = Channel.CreateBounded<HostReport>(new BoundedChannelOptions(1) { FullMode = BoundedChannelFullMode.DropOldest });
     private readonly SemaphoreSlim _arbitrations = new(ArbitrationsMax);
+    private Grains.Abstractions.HostSession? _hello;
+    private Task<(HostMessage? Message, Goodbye? End)> _reading = Task.FromResult<(HostMessage?, Goodbye?)>((null, null));
+    private long _heard = Stopwatch.GetTimestamp();
 
     Task IHostSessionObserver.DesiredChangedAsync()
     {
@@ -57,7 +65,7 @@ internal sealed partial class HostSession(WebSocket socket, string host, string 
         try
         {
             var goodbye = await OpenAsync(reader, observer, aborted) ?? await ServeAsync(reader, observer, stopping, aborted);
-            if (goodbye is not null) await SayGoodbyeAsync(goodbye);
+            if (goodbye is not null) await SayGoodbyeAsync(reader, goodbye);
         }
         catch (Exception e) when (e is WebSocketException or OperationCanceledException or IOException)
         {
@@ -67,13 +75,25 @@ internal sealed partial class HostSession(WebSocket socket, string host, string 
         {
             grains.DeleteObjectReference<IHostSessionObserver>(observer);
             await CloseAsync();
+            // The reader's buffer goes back to the pool after the last read into it has ended.
+            socket.Abort();
+            await _reading.ContinueWith(_ => { }, CancellationToken.None, TaskContinuationOptions.None, TaskScheduler.Default);
         }
     }
 
     /// <returns>Null if the session is open.</returns>
     private async Task<Goodbye?> OpenAsync(HostMessageReader reader, IHostSessionObserver observer, CancellationToken aborted)
     {
-        var (message, end) = await ReadAsync(reader, HelloMax, aborted);
+        (HostMessage? Message, Goodbye? End) first;
+        try
+        {
+            first = await ReadAsync(reader, aborted).WaitAsync(HelloMax, aborted);
+        }
+        catch (TimeoutException)
+        {
+            return SessionProblems.Silent;
+        }
+        var (message, end) = first;
         if (end is not null) return end;
         if (message is not HostHello hello) return SessionProblems.Unexpected;
         if (hello.ProtocolVersion != HostProtocolLimits.Version) return SessionProblems.Version(hello.ProtocolVersion);
@@ -90,8 +110,6 @@ internal sealed partial class HostSession(WebSocket socket, string host, string 
         await SendAsync(new Welcome(HostProtocolLimits.Version, host, GrainKey.ClusterOf(host)), aborted);
         return null;
     }
-
-    private Grains.Abstractions.HostSession? _hello;
 
     private async Task<Goodbye?> OpenSessionAsync(IHostSessionObserver observer)
     {
@@ -111,7 +129,10 @@ internal sealed partial class HostSession(WebSocket socket, string host, string 
     {
         using var end = CancellationTokenSource.CreateLinkedTokenSource(stopping, aborted);
         Task<Goodbye?>[] loops =
-            [ReceiveAsync(reader, end.Token), SendLoopAsync(end.Token), LookLoopAsync(observer, end.Token), ReportLoopAsync(observer, end.Token)];
+        [
+            ReceiveAsync(reader, aborted, end.Token), SendLoopAsync(aborted, end.Token), SilenceLoopAsync(end.Token),
+            LookLoopAsync(observer, end.Token), ReportLoopAsync(observer, end.Token),
+        ];
         var first = await Task.WhenAny(loops);
         await end.CancelAsync();
         await Task.WhenAll(loops).ContinueWith(_ => { }, CancellationToken.None, TaskContinuationOptions.None, TaskScheduler.Default);
@@ -119,12 +140,13 @@ internal sealed partial class HostSession(WebSocket socket, string host, string 
         return await first;
     }
 
-    private async Task<Goodbye?> ReceiveAsync(HostMessageReader reader, CancellationToken cancel)
+    private async Task<Goodbye?> ReceiveAsync(HostMessageReader reader, CancellationToken aborted, CancellationToken cancel)
     {
         while (true)
         {
-            var (message, end) = await ReadAsync(reader, SilenceMax, cancel);
+            var (message, end) = await ReadAsync(reader, aborted).WaitAsync(cancel);
             if (message is null) return end;
+            Interlocked.Exchange(ref _heard, Stopwatch.GetTimestamp());
             switch (message)
             {
                 case Ping ping:
@@ -155,17 +177,16 @@ internal sealed partial class HostSession(WebSocket socket, string host, string 
         }
     }
 
-    private async Task<(HostMessage? Message, Goodbye? End)> ReadAsync(HostMessageReader reader, TimeSpan silenceMax, CancellationToken cancel)
+    private Task<(HostMessage? Message, Goodbye? End)> ReadAsync(HostMessageReader reader, CancellationToken aborted) =>
+        _reading = reader.ReadAsync(aborted);
+
+    private async Task<Goodbye?> SilenceLoopAsync(CancellationToken cancel)
     {
-        using var deadline = CancellationTokenSource.CreateLinkedTokenSource(cancel);
-        deadline.CancelAfter(silenceMax);
-        try
+        while (true)
         {
-            return await reader.ReadAsync(deadline.Token);
-        }
-        catch (OperationCanceledException) when (!cancel.IsCancellationRequested)
-        {
-            return (null, SessionProblems.Silent);
+            var silence = Stopwatch.GetElapsedTime(Interlocked.Read(ref _heard));
+            if (silence >= SilenceMax) return SessionProblems.Silent;
+            await Task.Delay(SilenceMax - silence, cancel);
         }
     }
 
@@ -262,21 +283,21 @@ internal sealed partial class HostSession(WebSocket socket, string host, string 
         return null;
     }
 
-    private async Task<Goodbye?> SendLoopAsync(CancellationToken cancel)
+    private async Task<Goodbye?> SendLoopAsync(CancellationToken aborted, CancellationToken cancel)
     {
-        await foreach (var message in _down.Reader.ReadAllAsync(cancel)) await SendAsync(message, cancel);
+        await foreach (var message in _down.Reader.ReadAllAsync(cancel)) await SendAsync(message, aborted);
         return null;
     }
 
-    private async Task SendAsync(GatewayMessage message, CancellationToken cancel)
+    private async Task SendAsync(GatewayMessage message, CancellationToken aborted)
     {
-        using var deadline = CancellationTokenSource.CreateLinkedTokenSource(cancel);
+        using var deadline = CancellationTokenSource.CreateLinkedTokenSource(aborted);
         deadline.CancelAfter(SendMax);
         var json = JsonSerializer.SerializeToUtf8Bytes(message, HostProtocolJson.Default.GatewayMessage);
         await socket.SendAsync(json, WebSocketMessageType.Text, endOfMessage: true, deadline.Token);
     }
 
-    private async Task SayGoodbyeAsync(Goodbye goodbye)
+    private async Task SayGoodbyeAsync(HostMessageReader reader, Goodbye goodbye)
     {
         LogGoodbye(host, goodbye.Code, goodbye.Reason);
         GatewayTelemetry.SessionsRefused.Add(1, new KeyValuePair<string, object?>("code", goodbye.Code));
@@ -284,6 +305,11 @@ internal sealed partial class HostSession(WebSocket socket, string host, string 
         await SendAsync(goodbye, CancellationToken.None);
         using var deadline = new CancellationTokenSource(SendMax);
         await socket.CloseOutputAsync(WebSocketCloseStatus.PolicyViolation, goodbye.Code, deadline.Token);
+
+        // Closing with unread data would reset the connection and take the goodbye along.
+        using var patience = new CancellationTokenSource(CloseMax);
+        await _reading.WaitAsync(patience.Token);
+        await reader.SkipToCloseAsync(patience.Token);
     }
 
     private async Task CloseAsync()
