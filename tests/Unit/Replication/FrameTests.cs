@@ -1,6 +1,5 @@
 using Pollux.DataPlane.Core.Replication;
 using Pollux.DataPlane.Core.Roles;
-using Pollux.Tests.Unit.Core;
 
 namespace Pollux.Tests.Unit.Replication;
 

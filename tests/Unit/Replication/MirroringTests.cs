@@ -1,7 +1,6 @@
 using System.Text;
 using Pollux.DataPlane.Native;
 using Pollux.DataPlane.Storage;
-using Pollux.Tests.Unit.Core;
 
 namespace Pollux.Tests.Unit.Replication;
 
