@@ -54,7 +54,7 @@ internal sealed class PeerAttachment(ReplicationOptions options, ServingVolume v
             var (session, reason) = await TryAsync().ConfigureAwait(false);
             if (_detached.IsCancellationRequested)
                 break;
-            var held = session is not null ? volume.SessionEnded(session, reason) : volume.NotReached(reason);
+            var held = session?.PeerHolds ?? volume.NotReached(reason);
             var wasUp = session is { WasUp: true };
             if (wasUp)
                 pause = PauseMin;

@@ -52,12 +52,15 @@ public sealed class ReplicationEngine : IReplicationEngine
         }
     }
 
-    private ServingVolume Serving
+    private ServingVolume Serving =>
+        ServingOrNone ?? throw new InvalidOperationException($"Module {_options.Module} is not being served.");
+
+    private ServingVolume? ServingOrNone
     {
         get
         {
             lock (_lock)
-                return _volume ?? throw new InvalidOperationException($"Module {_options.Module} is not being served.");
+                return _volume;
         }
     }
 
@@ -90,17 +93,17 @@ public sealed class ReplicationEngine : IReplicationEngine
 
     public void DetachPeer(long epoch)
     {
-        var volume = Serving;
+        ServingVolume? volume;
         PeerAttachment? attachment;
         lock (_lock)
-            (attachment, _attachment) = (_attachment, null);
+            (volume, attachment, _attachment) = (_volume, _attachment, null);
         // First no frame of the older epoch leaves any more, then what was held goes.
         attachment?.Detach("the peer is out of the record");
-        volume.SetEpoch(epoch);
-        volume.PeerOut();
+        volume?.SetEpoch(epoch);
+        volume?.PeerOut();
     }
 
-    public void SetEpoch(long epoch) => Serving.SetEpoch(epoch);
+    public void SetEpoch(long epoch) => ServingOrNone?.SetEpoch(epoch);
 
     public void AllowResync(Guid syncBase)
     {
@@ -120,9 +123,11 @@ public sealed class ReplicationEngine : IReplicationEngine
         target?.Confirm(syncBase);
     }
 
-    public void Freeze() => Serving.Freeze();
+    /// <summary>Holds reads, writes and completions. What is not served needs no freezing.</summary>
+    public void Freeze() => ServingOrNone?.Freeze();
 
-    public void Unfreeze() => Serving.Unfreeze();
+    /// <summary>Ends a freeze and a quiesce.</summary>
+    public void Unfreeze() => ServingOrNone?.Unfreeze();
 
     /// <summary>Ends with <see cref="IReplicationEvents.Quiesced"/>; <see cref="Unfreeze"/> opens the volume again.</summary>
     public void Quiesce()

@@ -82,13 +82,15 @@ internal sealed class ResyncSource(ReplicationOptions options, ServingVolume vol
         }
     }
 
-    public void SessionEnded()
+    /// <summary>The session is over, and the volume knows: waits until nothing of the resync runs.</summary>
+    public void EndWithSession()
     {
         lock (_lock)
         {
             _ended = true;
             Monitor.PulseAll(_lock);
         }
+        _thread?.Join();
     }
 
     private void Run()

@@ -83,11 +83,11 @@ internal sealed partial class ServingVolume
         bool member;
         lock (_gate)
         {
+            _waitingFor = reason;
             if (_session != session)
                 return _peer == PeerPart.Member;
             _session = null;
             _mirrorsMutations = _mirrorsWrites = false;
-            _waitingFor = reason;
             member = _peer == PeerPart.Member;
             if (!member)
                 LosePeer();

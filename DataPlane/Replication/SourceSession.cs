@@ -29,6 +29,8 @@ internal sealed class SourceSession
 
     public ResyncSource? Resync { get; private set; }
 
+    private string EndReason => Refused is { } refusal ? $"{refusal.Code}: {refusal.Text}" : Link.EndReason ?? "";
+
     /// <summary>The session was up: its end is a loss.</summary>
     public bool WasUp { get; private set; }
 
@@ -38,7 +40,10 @@ internal sealed class SourceSession
     /// <summary>Why the peer did not accept, if it said so.</summary>
     public Refusal? Refused { get; private set; }
 
-    /// <summary>Runs the session to its end on the calling thread.</summary>
+    /// <summary>The peer may be a member after the session has ended: what waits for it is held.</summary>
+    public bool PeerHolds { get; private set; }
+
+    /// <summary>Runs the session to its end on the calling thread. When it returns, nothing of it runs and all its events were raised.</summary>
     /// <returns>Why it ended.</returns>
     public string Run()
     {
@@ -56,11 +61,12 @@ internal sealed class SourceSession
         finally
         {
             Link.End("the session has ended");
-            Resync?.SessionEnded();
+            PeerHolds = _volume.SessionEnded(this, EndReason);
+            // The caller reports the loss after this: "caught up" must not come later than that.
+            Resync?.EndWithSession();
         }
-        var reason = Refused is { } refusal ? $"{refusal.Code}: {refusal.Text}" : Link.EndReason!;
-        activity?.SetTag("end", reason);
-        return reason;
+        activity?.SetTag("end", EndReason);
+        return EndReason;
     }
 
     /// <summary>For a step in which the peer is busy and acknowledges nothing.</summary>

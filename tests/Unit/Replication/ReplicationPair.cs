@@ -31,10 +31,10 @@ internal sealed class ReplicationHost : IReplicationEvents, ISyncBases, IVolumeC
     private long _nextTag;
     private IPEndPoint? _peer;
 
-    public ReplicationHost(string name, string peer, string root, long detectionMs = 4_000)
+    public ReplicationHost(string name, string peer, string root, long detectionMs = 4_000, string? moduleDirectory = null)
     {
         (Name, Root) = (name, root);
-        ModuleDirectory = Path.Combine(root, name, "module");
+        ModuleDirectory = moduleDirectory ?? Path.Combine(root, name, "module");
         StateDirectory = Path.Combine(root, name, "state");
         Directory.CreateDirectory(ModuleDirectory);
         DetectionMs = detectionMs;
@@ -212,10 +212,11 @@ internal sealed class ReplicationPair : IAsyncDisposable
 {
     private readonly string _root = Directory.CreateTempSubdirectory("pollux-repl-").FullName;
 
-    public ReplicationPair(long detectionMs = 4_000)
+    /// <param name="bDirectory">Where B keeps the module; a directory of its own by default.</param>
+    public ReplicationPair(long detectionMs = 4_000, string? bDirectory = null)
     {
         A = new ReplicationHost("a", "b", _root, detectionMs);
-        B = new ReplicationHost("b", "a", _root, detectionMs);
+        B = new ReplicationHost("b", "a", _root, detectionMs, bDirectory);
         A.Know(B);
         B.Know(A);
     }
