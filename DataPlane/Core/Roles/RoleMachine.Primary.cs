@@ -10,6 +10,7 @@ public sealed partial class RoleMachine
     /// <summary>The engine lets acknowledgements wait for the peer.</summary>
     private bool peerHolds;
     private bool attached;
+    private long attachedMs;
     private bool sessionUp;
     private bool frozen;
     private long servingMs;
@@ -145,6 +146,7 @@ public sealed partial class RoleMachine
             if (!attached && Durable)
             {
                 attached = true;
+                attachedMs = nowMs;
                 Emit(new RoleEffect.AttachPeer(Record.Epoch, InSync: true));
                 return true;
             }
@@ -267,8 +269,16 @@ public sealed partial class RoleMachine
 
     private void OnSessionLost(string reason)
     {
-        if (phase != Phase.Serving || !sessionUp)
+        if (phase != Phase.Serving)
             return;
+        if (!sessionUp)
+        {
+            // Not had at all after a handover. The peer may need a moment until it follows; an early end is a refusal.
+            if (attached && PeerMayBeMember && nowMs - attachedMs < timings.DegradeAfterMs)
+                peerLost ??= $"No replication session with {peer}: {reason}";
+            return;
+        }
+
         sessionUp = false;
         if (PeerMayBeMember)
             peerLost ??= $"The replication session ended: {reason}";

@@ -55,7 +55,7 @@ internal sealed class FaultPlan(World world)
                 host.Freeze();
                 world.Schedule.After(random.Between(50, 2 * world.DetectionMs), host.Thaw);
                 break;
-            case 11 when random.Chance(300): host.Vm.KillAndReport("QEMU crashed"); break;
+            case 11 when random.Chance(300): host.Vm.Crash(random.Chance(100) ? 4 : 0); break;
             case 12:
             case 13: host.Feed(new RoleInput.Command(random.Guid(), RoleCommand.Swap)); break;
             case 14 when random.Chance(400):

@@ -14,6 +14,7 @@ internal sealed class SimVm(World world, SimHost host)
     private long leaseUntilMs;
     private readonly HashSet<int> blocksOpen = [];
     private bool flushOpen;
+    private int startsToFail;
 
     /// <summary>Executes guest code at this moment.</summary>
     public bool Executes => exists && !paused;
@@ -45,8 +46,9 @@ internal sealed class SimVm(World world, SimHost host)
             return;
         }
 
-        if (world.Random.Chance(30))
+        if (startsToFail > 0 || world.Random.Chance(30))
         {
+            startsToFail = Math.Max(0, startsToFail - 1);
             host.Feed(new RoleInput.WorkloadFailed("the hypervisor refused"));
             return;
         }
@@ -177,6 +179,13 @@ internal sealed class SimVm(World world, SimHost host)
     }
 
     public void KillAndReport(string why) => EndAndReport(why, clean: false);
+
+    /// <summary>Ends, and does not come up for so many times.</summary>
+    public void Crash(int startsToFail)
+    {
+        this.startsToFail = startsToFail;
+        KillAndReport("QEMU crashed");
+    }
 
     /// <summary>The guest's own doing.</summary>
     public void ShutDown() => EndAndReport("the guest shut down", clean: true);
