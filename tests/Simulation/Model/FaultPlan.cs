@@ -93,6 +93,7 @@ internal sealed class FaultPlan(World world)
         {
             host.CutUntilMs = host.ArbiterCutUntilMs = 0;
             host.CrashAfterEffects(-1);
+            host.Vm.Mend();
             host.Thaw();
             host.RestorePower();
             host.Start();

@@ -187,6 +187,8 @@ internal sealed class SimVm(World world, SimHost host)
         KillAndReport("QEMU crashed");
     }
 
+    public void Mend() => startsToFail = 0;
+
     /// <summary>The guest's own doing.</summary>
     public void ShutDown() => EndAndReport("the guest shut down", clean: true);
 
