@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using Microsoft.Extensions.Configuration;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Hosting;
@@ -93,6 +94,17 @@ public sealed class LimitTests
     }
 
     [Fact]
+    public async Task An_observer_that_nobody_keeps_alive_is_gone_after_a_collection()
+    {
+        await using var own = await OwnHost.StartAsync(_probe);
+        var grain = own.Grains.GetGrain<INewsGrain>("x");
+        await grain.SubscribeAsync(ReferenceToForgotten(own.Grains));
+        GC.Collect();
+        GC.WaitForPendingFinalizers();
+        await Assert.ThrowsAsync<ClientNotAvailableException>(() => grain.PublishAsync(new News(1, [])));
+    }
+
+    [Fact]
     public async Task A_second_process_on_the_same_file_is_refused()
     {
         await using var own = await OwnHost.StartAsync(_probe, options => options.NeedsFile = true);
@@ -118,6 +130,10 @@ public sealed class LimitTests
             })));
         Assert.Contains("OrleansHost=Microsoft", refusal.Message, StringComparison.Ordinal);
     }
+
+    // Not inlined, so that no frame of the test holds the object.
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private static INewsObserver ReferenceToForgotten(IGrainFactory grains) => grains.CreateObjectReference<INewsObserver>(new Silent());
 
     private sealed class Silent : INewsObserver
     {
