@@ -139,9 +139,7 @@ public sealed partial class MirrorModuleGrain
 
     private async Task FollowCommandAsync(OpenCommand command)
     {
-        CommandReport? hostSays = null;
-        foreach (var host in _state.Value.Hosts)
-            hostSays ??= (await HostWordAsync(host)).Report?.CommandResults.FirstOrDefault(result => result.OperationId == command.OperationId);
+        var hostSays = (await HostWordAsync(command.From)).Report?.CommandResults.FirstOrDefault(result => result.OperationId == command.OperationId);
         if (SwapCommand.End(command.From, _state.Value.Record!, hostSays, NowUnixMs - command.UnixMs) is not var (succeeded, reason)) return;
 
         var ends = _state.Value.CommandEnds;

@@ -48,7 +48,10 @@ public sealed partial class MirrorModuleGrain : Grain, IMirrorModuleGrain
     {
         var state = _state.Value;
         return Task.FromResult(state is { Phase: not ModulePhase.None, Spec: { } spec, Record: { } record }
-            ? new ModuleOrder(Key, state.Phase, spec, state.Run, View(record), Order(state.Command))
+            // A command is for the host that was the primary when it was given, and offered only while it still is: handed over, the new
+            // primary must not take it for its own.
+            ? new ModuleOrder(
+                Key, state.Phase, spec, state.Run, View(record), state.Command?.From == record.Primary ? Order(state.Command) : null)
             : null);
     }
 

@@ -114,7 +114,7 @@ public sealed partial class DataPlaneHost : IAsyncDisposable
         MeetPeer(desired);
         var modules = desired.Modules.ToDictionary(module => module.Module);
         foreach (var module in modules.Keys)
-            _slots.TryAdd(module, new ModuleSlot(module, this));
+            _slots.TryAdd(module, new ModuleSlot(module, _identity.Host, this));
 
         var acting = false;
         foreach (var (key, slot) in _slots)

@@ -13,7 +13,7 @@ namespace Pollux.DataPlane.Modules;
 /// </code>
 /// Owned by the host's reconciling loop, which calls <see cref="Reconcile"/> with the newest wish; long steps run as tasks beside it.
 /// </remarks>
-internal sealed class ModuleSlot(string module, IModuleMaker maker)
+internal sealed class ModuleSlot(string module, string self, IModuleMaker maker)
 {
     private const long RetryMs = 2_000;
 
@@ -47,7 +47,8 @@ internal sealed class ModuleSlot(string module, IModuleMaker maker)
         if (_runtime is { } runtime)
         {
             runtime.Put(new RoleInput.Desired(desired.Run));
-            if (desired.Command is { Kind: "swap" } command)
+            // A command is the primary's; the other host reads it in the same order and leaves it alone.
+            if (desired.Command is { Kind: "swap" } command && desired.Record.Primary == self)
                 runtime.Put(new RoleInput.Command(command.OperationId, RoleCommand.Swap));
             return false;
         }

@@ -51,12 +51,14 @@ internal sealed class PeerAttachment(ReplicationOptions options, ServingVolume v
         var pause = PauseMin;
         while (!_detached.IsCancellationRequested)
         {
+            var triedMs = Environment.TickCount64;
             var (session, reason) = await TryAsync().ConfigureAwait(false);
             if (_detached.IsCancellationRequested)
                 break;
             var held = session?.PeerHolds ?? volume.NotReached(reason);
             var wasUp = session is { WasUp: true };
-            if (wasUp)
+            // A peer that comes up and fails again, with its disk full say, is not dialled any faster for it.
+            if (wasUp && Environment.TickCount64 - triedMs > PauseMax.TotalMilliseconds)
                 pause = PauseMin;
             // The peer of a handover may need a moment until it follows: that is no loss yet.
             var hopeful = inSync && !wasUp && session?.Refused is null or { Passing: true } && Environment.TickCount64 - attachedMs < options.Timings.DegradeAfterMs;

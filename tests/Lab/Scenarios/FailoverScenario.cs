@@ -86,10 +86,11 @@ public static class FailoverScenario
         await Eventually.TrueAsync("alpha is in sync again", ResyncMax, async () =>
         {
             last = await module.TryGetStatusAsync() ?? last;
-            foreach (var host in last?.Hosts ?? [])
+            // The source counts: what the returned host last said before its power went is no news.
+            if (last?.On("beta")?.Replication is { } source)
             {
-                bytes = Math.Max(bytes, host.Replication?.ResyncDoneBytes ?? 0);
-                full |= host.Replication?.FullResync ?? false;
+                bytes = Math.Max(bytes, source.ResyncDoneBytes);
+                full |= source.FullResync;
             }
             AddEvents(timeline, last);
             return last is { IsMirrored: true };
