@@ -59,7 +59,7 @@ public sealed class RestartTests
     }
 
     [Fact]
-    public void An_embedded_build_refuses_a_cluster_and_says_what_to_do()
+    public void A_cluster_without_what_it_needs_is_refused_and_says_what_to_do()
     {
         var options = new Pollux.Silo.PolluxSiloOptions { Clustered = true };
         var builder = Microsoft.Extensions.Hosting.Host.CreateEmptyApplicationBuilder(null);
