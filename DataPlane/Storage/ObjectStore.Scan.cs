@@ -247,7 +247,9 @@ public sealed unsafe partial class ObjectStore
                 {
                     foreach (var name in ListDirectory(descriptor!.Fd))
                     {
-                        if (!EntryName.IsReserved(directory.Id, name) && Meet(directory, descriptor.Fd, name) is { IsDirectory: true } child)
+                        if (EntryName.IsReserved(directory.Id, name))
+                            RefuseUnlessOwn(name);
+                        else if (Meet(directory, descriptor.Fd, name) is { IsDirectory: true } child)
                             waiting.Push(child);
                     }
                 }
@@ -256,6 +258,13 @@ public sealed unsafe partial class ObjectStore
                     descriptor!.Release();
                 }
             }
+        }
+
+        /// <summary>A user's file under a reserved name would be neither seen nor replicated: better no start than a silent gap.</summary>
+        private static void RefuseUnlessOwn(byte[] name)
+        {
+            if (!name.AsSpan().SequenceEqual(".pollux"u8))
+                throw new StorageException(StorageFault.ReservedNameTaken, $"The module directory holds {System.Text.Encoding.UTF8.GetString(name)}; names that begin with .pollux are Pollux's own: rename it.");
         }
 
         private ObjectNode Meet(ObjectNode directory, int fd, byte[] name)

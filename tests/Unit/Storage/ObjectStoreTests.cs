@@ -349,6 +349,15 @@ public sealed class ObjectStoreTests : IDisposable
     }
 
     [StorageFact]
+    public void A_file_under_a_reserved_name_is_refused_instead_of_being_left_out()
+    {
+        File.WriteAllText(directory.File(".pollux-notes"), "mine");
+        var e = Assert.Throws<StorageException>(() => Open());
+        Assert.Equal(StorageFault.ReservedNameTaken, e.Fault);
+        Assert.Contains(".pollux-notes", e.Message);
+    }
+
+    [StorageFact]
     public void A_file_system_without_trusted_attributes_is_refused_with_the_reason()
     {
         Assert.Equal(StorageFault.TrustedXattrsUnavailable, Assert.Throws<StorageException>(() => ObjectStore.Open("/proc/self")).Fault);
