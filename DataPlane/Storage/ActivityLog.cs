@@ -48,7 +48,6 @@ public sealed class ActivityLog : IDisposable
     private const int Leaving = int.MinValue / 2;
 
     private readonly Lock writerGate = new();
-    private bool fileClosed;
     private readonly object gate = new();
     private readonly ActivityLogFile file;
     private readonly IActivityLogRoom room;
@@ -134,6 +133,7 @@ public sealed class ActivityLog : IDisposable
     {
         lock (gate)
         {
+            // Once only: the file's descriptor and memory may belong to somebody else by the next time.
             if (closed)
                 return;
             closed = true;
@@ -143,13 +143,7 @@ public sealed class ActivityLog : IDisposable
             Monitor.PulseAll(gate);
         }
         lock (writerGate)
-        {
-            // Once only: its descriptor's number and its memory may belong to somebody else by the next time.
-            if (fileClosed)
-                return;
-            fileClosed = true;
             file.Dispose();
-        }
     }
 
     internal void Unpin(ulong obj, long first, long last)
