@@ -206,11 +206,15 @@ internal sealed class ReplicaSession
         switch (header.Kind)
         {
             case FrameKind.Write when _phase == Phase.Applying:
-            case FrameKind.ResyncData when _phase == Phase.Applying && Resyncing:
                 error = _store.Write(header.Object, header.OffsetBytes, payload);
                 break;
-            case FrameKind.ResyncHole when _phase == Phase.Applying && Resyncing:
-                error = MakeHole(header.Object, header.OffsetBytes, new WireReader(payload).Int64());
+            case FrameKind.ResyncData or FrameKind.ResyncHole when _phase == Phase.Applying && Resyncing:
+                error = header.Kind == FrameKind.ResyncData
+                    ? _store.Write(header.Object, header.OffsetBytes, payload)
+                    : MakeHole(header.Object, header.OffsetBytes, new WireReader(payload).Int64());
+                // Released by a mutation that overtook its copy.
+                if (error == Errno.ESTALE)
+                    error = 0;
                 break;
             case FrameKind.Mutation when _phase == Phase.Applying && MutationCodec.Read(payload) is { } mutation:
                 error = _store.Apply(mutation, out _, out _);
@@ -249,6 +253,9 @@ internal sealed class ReplicaSession
     private bool BeginResync(ReadOnlySpan<byte> payload, out string reason)
     {
         _syncBase = new WireReader(payload).Guid();
+        reason = "the resync names no base";
+        if (_syncBase == Guid.Empty)
+            return false;
         reason = "the resync was not allowed in time";
         _options.Events.ResyncStarting(_syncBase);
         if (!Await(() => _allowed == _syncBase, "this host to store that it is inconsistent"))

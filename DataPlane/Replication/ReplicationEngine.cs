@@ -158,12 +158,20 @@ public sealed class ReplicationEngine : IReplicationEngine
         await RunLong(
             () =>
             {
+                volume.Stop();
+                return true;
+            },
+            CancellationToken.None).ConfigureAwait(false);
+        // A resync reads the local copy until its session is over.
+        if (attachment is not null)
+            await attachment.Ending.ConfigureAwait(false);
+        await RunLong(
+            () =>
+            {
                 volume.Close();
                 return true;
             },
             CancellationToken.None).ConfigureAwait(false);
-        if (attachment is not null)
-            await attachment.Ending.ConfigureAwait(false);
         lock (_lock)
             _volume = null;
     }

@@ -37,7 +37,6 @@ internal sealed class ReplicationLink : IDisposable
     private bool _sending;
     private bool _senderWaits;
     private int _roomWaiters;
-    private long _sentBytes;
 
     private byte[] _receive = GC.AllocateUninitializedArray<byte>(ReceiveBytesStart, pinned: true);
     private int _receiveStart;
@@ -60,8 +59,6 @@ internal sealed class ReplicationLink : IDisposable
 
     /// <summary><see cref="Environment.TickCount64"/> when bytes last arrived.</summary>
     public long LastReceivedMs { get; private set; }
-
-    public long SentBytes => Interlocked.Read(ref _sentBytes);
 
     /// <summary>Reserves room for a frame, or says that there is none now.</summary>
     public bool TryReserve(int payloadBytes, out FrameReservation reservation)
@@ -259,7 +256,6 @@ internal sealed class ReplicationLink : IDisposable
         try
         {
             _stream.Write(_send, batch.Offset, batch.Bytes);
-            Interlocked.Add(ref _sentBytes, batch.Bytes);
         }
         catch (Exception e) when (IsLinkFailure(e))
         {

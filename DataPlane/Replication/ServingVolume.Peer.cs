@@ -243,8 +243,7 @@ internal sealed partial class ServingVolume
     }
 
     /// <summary>Ends every operation with EIO, those that are held included, and waits for local disk calls that run.</summary>
-    /// <returns>False if a local call did not end in time.</returns>
-    public bool Stop()
+    public void Stop()
     {
         var clock = System.Diagnostics.Stopwatch.StartNew();
         lock (_gate)
@@ -266,22 +265,21 @@ internal sealed partial class ServingVolume
             lock (_gate)
             {
                 if (_ledger.Count == 0)
-                    return true;
+                    return;
                 var left = StopDeadline - clock.Elapsed;
                 if (left <= TimeSpan.Zero)
-                    return false;
+                    break;
                 _waiters++;
                 Monitor.Wait(_gate, TimeSpan.FromMilliseconds(Math.Min(100, left.TotalMilliseconds)));
                 _waiters--;
             }
         }
+        RaiseLocalFault($"local operations did not end within {StopDeadline.TotalSeconds:0} s");
     }
 
-    /// <summary>Stops, stores the marks for the next session, and lets the local copy go.</summary>
+    /// <summary>After <see cref="Stop"/>, and when no session runs: stores the marks for the next session and lets the local copy go.</summary>
     public void Close()
     {
-        if (!Stop())
-            RaiseLocalFault($"local operations did not end within {StopDeadline.TotalSeconds:0} s");
         try
         {
             _marks.Close();

@@ -219,7 +219,8 @@ internal sealed partial class ServingVolume
             new WireWriter(payload).Int64(lengthBytes);
         }
         session.Link.Commit(frame, header, mayInline: false);
-        if (error == 0)
+        // An object that was released meanwhile is released on the peer too, which passes over its copy.
+        if (error is 0 or Errno.ESTALE)
             return true;
         RaiseLocalFault($"reading object {obj:x} for the resync failed: {Errno.Describe(error)}");
         session.Link.End("the source cannot read its copy");

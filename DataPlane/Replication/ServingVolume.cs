@@ -54,7 +54,7 @@ internal sealed partial class ServingVolume : IModuleVolume
     private ulong _lastId;
     private volatile bool _frozen;
     private bool _quiescing;
-    private bool _stopping;
+    private volatile bool _stopping;
     private int _waiters;
     private string? _waitingFor;
     private long _replicatedBytes;
@@ -155,14 +155,22 @@ internal sealed partial class ServingVolume : IModuleVolume
     public int StatFs(out VolumeSpace space)
     {
         space = default;
-        return MayRead() ? _store.StatFs(out space) : Errno.EIO;
+        try
+        {
+            return MayRead() ? _store.StatFs(out space) : Errno.EIO;
+        }
+        catch (ObjectDisposedException)
+        {
+            // The volume was shut in between.
+            return Errno.EIO;
+        }
     }
 
     /// <summary>Waits while the volume is frozen. False: it is shut.</summary>
     private bool MayRead()
     {
         if (!_frozen)
-            return true;
+            return !_stopping;
         lock (_gate)
         {
             while (_frozen && !_stopping)

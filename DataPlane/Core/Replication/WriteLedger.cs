@@ -73,7 +73,9 @@ public sealed class WriteLedger
     public ulong LastApplied { get; private set; }
     public long UnacknowledgedBytes { get; private set; }
     public bool CanSend => LastSent - LastApplied < UnacknowledgedMax;
-    public static int Slots => OperationsMax + InternalMax;
+
+    /// <summary>How many slot numbers there are.</summary>
+    public const int Slots = OperationsMax + InternalMax;
 
     /// <summary>Takes a slot, or −1 when a limit is reached: the submitter waits until something has left.</summary>
     /// <param name="endBytes">Exclusive; equal to <paramref name="startBytes"/> for an operation that excludes no other.</param>
@@ -138,19 +140,6 @@ public sealed class WriteLedger
     {
         ref readonly var entry = ref _slots[slot];
         (obj, startBytes, endBytes) = (entry.Object, entry.StartBytes, entry.EndBytes);
-    }
-
-    /// <summary>Any operation that has entered touches the range.</summary>
-    public bool Touches(ulong obj, long startBytes, long endBytes)
-    {
-        if (!_objects.TryGetValue(obj, out var queue))
-            return false;
-        for (var slot = queue.Tail; slot >= 0; slot = _slots[slot].Previous)
-        {
-            if (_slots[slot].StartBytes < endBytes && startBytes < _slots[slot].EndBytes)
-                return true;
-        }
-        return false;
     }
 
     /// <summary>Leaves without an end to report: the submitter has answered by itself.</summary>

@@ -1,6 +1,7 @@
 using System.Text;
 using Pollux.DataPlane.Native;
 using Pollux.DataPlane.Storage;
+using Pollux.DataPlane.Volumes;
 
 namespace Pollux.Tests.Unit.Replication;
 
@@ -109,6 +110,43 @@ public class MirroringTests
         pair.A.Volume.Forget(file, 1);
         Assert.Equal(Errno.ESTALE, pair.A.Volume.GetAttributes(file, out _));
         Assert.True(pair.A.Engine.Status.SessionUp);
+    }
+
+    [ReplicationFact]
+    public async Task A_write_allocates_nothing_on_its_thread_in_steady_state()
+    {
+        await using var pair = new ReplicationPair();
+        var quiet = new QuietCompletions();
+        pair.A.Record(1, "a", "a");
+        await pair.A.Engine.ServeAsync(1, peerIsMember: false, quiet, CancellationToken.None);
+        var file = await pair.A.Create("disk");
+        pair.B.Record(1, "a", "a");
+        await pair.B.Engine.FollowAsync(1, CancellationToken.None);
+        pair.A.Engine.AttachPeer(1, inSync: false);
+        pair.A.Expect("caught-up");
+        var data = Pattern(1, 4096);
+        var allocated = await Task.Factory.StartNew(
+            () =>
+            {
+                var before = 0L;
+                for (var i = 0; i < 3000; i++)
+                {
+                    if (i == 1000)
+                        before = GC.GetAllocatedBytesForCurrentThread();
+                    pair.A.Volume.Write(file, i % 500 * 4096L, data, new OperationTag(1, 1));
+                    quiet.Ended.Wait();
+                    quiet.Ended.Reset();
+                }
+                return GC.GetAllocatedBytesForCurrentThread() - before;
+            },
+            TaskCreationOptions.LongRunning);
+        Assert.True(allocated < 2000, $"{allocated} bytes for 2000 writes");
+    }
+
+    private sealed class QuietCompletions : IVolumeCompletions
+    {
+        public ManualResetEventSlim Ended { get; } = new(false, 1);
+        public void Completed(OperationTag tag, int errno, int count) => Ended.Set();
     }
 
     internal static byte[] Pattern(int seed, int length)
