@@ -1,5 +1,7 @@
+using System.Text;
 using Microsoft.Win32.SafeHandles;
 using Pollux.DataPlane.Fuse;
+using Pollux.DataPlane.Native;
 using Pollux.DataPlane.Telemetry;
 using Pollux.DataPlane.Volumes;
 
@@ -26,7 +28,9 @@ public sealed class ModuleFront(string module, string directory) : IModuleFront
 
     public Task OpenAsync(string explanation) => Task.Run(() =>
     {
-        System.IO.Directory.CreateDirectory(directory);
+        // Asked by its errno: a dead mount of a killed process is there, though it cannot be looked into; opening removes it.
+        if (IsMissing(directory))
+            System.IO.Directory.CreateDirectory(directory);
         _cover = new CoverFileSystem(explanation);
         _covered = CoveredDirectory.Open(directory, ProbeTimeout);
         _coverSession = FuseSession.Start(_covered, _cover, new FuseSessionOptions { Source = _source, Workers = 1 });
@@ -63,6 +67,13 @@ public sealed class ModuleFront(string module, string directory) : IModuleFront
         _covered?.Dispose();
         _covered = null;
     });
+
+    private static unsafe bool IsMissing(string path)
+    {
+        Statx stat;
+        fixed (byte* name = Encoding.UTF8.GetBytes(path + '\0'))
+            return Libc.StatxAt(Libc.AtCurrentDirectory, name, 0, 0, &stat) != 0 && Libc.LastErrno == Native.Errno.ENOENT;
+    }
 
     /// <summary>A session that ends while it is still ours was not ended by us.</summary>
     private void ReportEnd(FuseSession session)
