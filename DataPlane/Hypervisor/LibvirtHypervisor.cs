@@ -12,6 +12,9 @@ namespace Pollux.DataPlane.Hypervisor;
 /// </remarks>
 public sealed partial class LibvirtHypervisor : IHypervisor
 {
+    /// <summary>Characters of an answer that are kept: it becomes part of causes, events and the cover's text, all of which are bounded.</summary>
+    private const int TextMax = 600;
+
     private static readonly TimeSpan Quick = TimeSpan.FromSeconds(5);
     private static readonly TimeSpan Starting = TimeSpan.FromSeconds(30);
 
@@ -121,8 +124,12 @@ public sealed partial class LibvirtHypervisor : IHypervisor
     private Task<ChildProcess.Result> RunAsync(string[] arguments, string? input, TimeSpan deadline, CancellationToken cancel) =>
         ChildProcess.RunAsync("virsh", ["--connect", _uri, "--quiet", .. arguments], input, deadline, cancel);
 
-    private static string OneLine(string text) =>
-        string.Join(' ', text.Split('\n', StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries)).Replace("error: ", "", StringComparison.Ordinal);
+    private static string OneLine(string text)
+    {
+        var line = string.Join(' ', text.Split('\n', StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries))
+            .Replace("error: ", "", StringComparison.Ordinal);
+        return line.Length <= TextMax ? line : string.Concat(line.AsSpan(0, TextMax), "…");
+    }
 
     [GeneratedRegex(@"library: libvirt ([\d.]+)")]
     private static partial Regex LibraryVersion();

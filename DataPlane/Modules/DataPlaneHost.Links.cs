@@ -9,6 +9,9 @@ namespace Pollux.DataPlane.Modules;
 /// <summary>What comes in from the control plane and from the peer, and the ways out of a module. Nothing here blocks.</summary>
 public sealed partial class DataPlaneHost : IControlEvents, IPeerEvents, IModuleLinks
 {
+    /// <summary>Events in one observed state, over all modules: some 500 bytes each, half of the message limit of 1 MiB.</summary>
+    private const int EventsTotalMax = 1_024;
+
     void IControlEvents.Connected() => Wake();
 
     void IControlEvents.DesiredChanged(DesiredState desired)
@@ -79,9 +82,13 @@ public sealed partial class DataPlaneHost : IControlEvents, IPeerEvents, IModule
 
     void IModuleLinks.Changed() => _control.Changed();
 
-    private ObservedState Observe() => new(
-        Interlocked.Read(ref _observedVersion), _peers.PeerReachable,
-        [.. _slots.OrderBy(slot => slot.Key, StringComparer.Ordinal).Select(slot => slot.Value.Observe()).OfType<ObservedModule>()]);
+    private ObservedState Observe()
+    {
+        var modules = _slots.OrderBy(slot => slot.Key, StringComparer.Ordinal).Select(slot => slot.Value.Observe()).OfType<ObservedModule>().ToArray();
+        var eventsMax = Math.Min(ObservedModule.EventsMax, EventsTotalMax / Math.Max(1, modules.Length));
+        return new ObservedState(Interlocked.Read(ref _observedVersion), _peers.PeerReachable,
+            [.. modules.Select(module => module.Events.Length <= eventsMax ? module : module with { Events = module.Events[^eventsMax..] })]);
+    }
 
     private static AuthorityRecord? ToRecord(RecordMessage? record) =>
         record is null ? null : new AuthorityRecord(record.Incarnation, record.Epoch, record.Primary, record.InSync);

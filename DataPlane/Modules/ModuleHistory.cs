@@ -9,6 +9,9 @@ internal sealed class ModuleHistory(string module)
 {
     private const int CommandResultsMax = 8;
 
+    /// <summary>Characters of one event's text.</summary>
+    private const int TextMax = 400;
+
     private readonly Lock _gate = new();
     private readonly Queue<ModuleEvent> _events = new();
     private readonly Queue<CommandResult> _results = new();
@@ -34,6 +37,8 @@ internal sealed class ModuleHistory(string module)
     /// <param name="kind">Stable dotted name.</param>
     public void Add(string kind, string text, string? traceId = null)
     {
+        if (text.Length > TextMax)
+            text = string.Concat(text.AsSpan(0, TextMax - 1), "…");
         HostLog.Info("module", kind, ("module", module), ("text", text), ("trace", traceId ?? "-"));
         lock (_gate)
         {

@@ -6,6 +6,9 @@ namespace Pollux.DataPlane.Modules;
 /// <summary>What is done for each effect, and what of it operators read later.</summary>
 public sealed partial class ModuleRuntime
 {
+    /// <summary>Characters of the cause in the cover's text, which has 4 KiB (CoverFileSystem.TextBytesMax); up to three bytes each.</summary>
+    private const int CoverCauseMax = 800;
+
     private Guid? _asked;
     private long _guestWroteMs;
 
@@ -108,7 +111,7 @@ public sealed partial class ModuleRuntime
     internal static string CoverText(string module, string host, string role, string cause) =>
         $"""
          This directory belongs to the Pollux mirror module {module}.
-         This host ({host}) is {role} and does not serve it: {cause}
+         This host ({host}) is {role} and does not serve it: {(cause.Length <= CoverCauseMax ? cause : cause[..CoverCauseMax])}
          Its files are on the primary. To see which host that is:  pollux module show {module}
 
          """;
