@@ -79,7 +79,8 @@ public static class PolluxSilo
         }
         silo.UseAdoNetClustering(clustering => (clustering.Invariant, clustering.ConnectionString) = ("Npgsql", options.PostgreSql!));
         silo.WaitOutAbandonedSilos(options.PostgreSql!);
-        silo.ConfigureEndpoints(options.SiloPort, options.ClientPort);
+        if (options.Address is { } address) silo.ConfigureEndpoints(address, options.SiloPort, options.ClientPort, listenOnAnyHostAddress: true);
+        else silo.ConfigureEndpoints(options.SiloPort, options.ClientPort);
         silo.Configure<ClusterMembershipOptions>(membership =>
         {
             // A dead silo is found within 2 s and its grains answer again after about 1 s more (measured; 12.6 s by default). One vote
@@ -102,6 +103,8 @@ public static class PolluxSilo
     {
         client.Configure<ClusterOptions>(cluster => (cluster.ClusterId, cluster.ServiceId) = (ServiceId, ServiceId));
         client.AddActivityPropagation();
+        // After all silos were away the gateway finds the first that returns within 5 s; a minute by default.
+        client.Configure<GatewayOptions>(gateways => gateways.GatewayListRefreshPeriod = TimeSpan.FromSeconds(5));
         client.UseAdoNetClustering(clustering => (clustering.Invariant, clustering.ConnectionString) = ("Npgsql", options.PostgreSql!));
     });
 #endif

@@ -1,3 +1,5 @@
+using System.Net;
+
 namespace Pollux.Silo;
 
 /// <summary>Where a silo keeps its state and how it finds others.</summary>
@@ -14,6 +16,9 @@ public sealed record PolluxSiloOptions
 
     /// <summary>Several silos share the database. Needs <see cref="PostgreSql"/> and a build with Orleans.</summary>
     public bool Clustered { get; init; }
+
+    /// <summary>Where other silos and gateways reach this one; null for the machine's first address. Give it on a machine with several.</summary>
+    public IPAddress? Address { get; init; }
 
     /// <summary>TCP port between silos; in a cluster reachable by the others.</summary>
     public int SiloPort { get; init; } = SiloPortDefault;

@@ -1,7 +1,10 @@
 using System.CommandLine;
 using System.CommandLine.Parsing;
+using System.Data.Common;
 using System.Net;
+using System.Net.Sockets;
 using System.Security.Cryptography;
+using Orleans.Runtime;
 using Pollux.Gateway.Server;
 using Pollux.Silo;
 
@@ -33,6 +36,11 @@ internal static class ServerCommands
         DefaultValueFactory = _ => Environment.GetEnvironmentVariable("POLLUX_POSTGRES") is { Length: > 0 } value ? value : null,
     };
 
+    private static readonly Option<IPAddress?> SiloAddress = new("--address")
+    {
+        Description = "Address by which other silos and gateways reach this silo; the machine's first if left out.", HelpName = "ADDR", CustomParser = ParseAddress,
+    };
+
     private static readonly Option<int> SiloPort = new("--silo-port")
     {
         Description = "TCP port between silos.", DefaultValueFactory = _ => PolluxSiloOptions.SiloPortDefault,
@@ -58,6 +66,7 @@ internal static class ServerCommands
             command.Add(Listen);
             command.Add(Advertise);
         }
+        if (parts == ServerParts.Silo) command.Add(SiloAddress);
         if (parts != ServerParts.Gateway)
         {
             command.Add(SiloPort);
@@ -72,7 +81,8 @@ internal static class ServerCommands
         parts == ServerParts.Silo ? new IPEndPoint(IPAddress.Loopback, 0) : parsed.GetRequiredValue(Listen),
         parts == ServerParts.Silo ? [] : [.. parsed.GetRequiredValue(Advertise)],
         parsed.GetValue(Postgres), parts,
-        parts == ServerParts.Gateway ? 0 : parsed.GetValue(SiloPort), parts == ServerParts.Gateway ? 0 : parsed.GetValue(ClientPort));
+        parts == ServerParts.Gateway ? 0 : parsed.GetValue(SiloPort), parts == ServerParts.Gateway ? 0 : parsed.GetValue(ClientPort),
+        parts == ServerParts.Silo ? parsed.GetValue(SiloAddress) : null);
 
     private static async Task<int> RunAsync(ParseResult parsed, ServerOptions options, CancellationToken cancel)
     {
@@ -92,11 +102,19 @@ internal static class ServerCommands
             await app.WaitForShutdownAsync(cancel);
             return PolluxCommandLine.Done;
         }
-        catch (Exception e) when (e is SiloConfigurationException or InvalidDataException or IOException or UnauthorizedAccessException or CryptographicException)
+        catch (Exception e) when (e is SiloConfigurationException or InvalidDataException or IOException or UnauthorizedAccessException or CryptographicException
+            or SocketException or DbException or OrleansException)
         {
             await parsed.Error().WriteLineAsync($"pollux: {e.Message}");
             return PolluxCommandLine.Failed;
         }
+    }
+
+    private static IPAddress? ParseAddress(ArgumentResult argument)
+    {
+        if (IPAddress.TryParse(argument.Tokens[0].Value, out var address)) return address;
+        argument.AddError($"'{argument.Tokens[0].Value}' is not an IP address.");
+        return null;
     }
 
     private static IPEndPoint? ParseEndPoint(ArgumentResult argument)

@@ -18,6 +18,7 @@ internal sealed class LineLog(TimeProvider time) : ConsoleFormatter(FormatName)
         logging.SetMinimumLevel(LogLevel.Information);
         logging.AddFilter("Microsoft", LogLevel.Warning);
         logging.AddFilter("Orleans", LogLevel.Warning);
+        logging.AddFilter("Polly", LogLevel.Warning);
         logging.AddFilter("Microsoft.AspNetCore.Server.Kestrel.Https", LogLevel.Error);
     }
 

@@ -20,10 +20,12 @@ public enum ServerParts
 /// <param name="DataDirectory">Authority, operator token, SQLite.</param>
 /// <param name="Listen">Address and TCP port of API and host sessions; port 0 takes a free one.</param>
 /// <param name="Advertise">Names and addresses that the server's certificate carries besides the machine's own.</param>
+/// <param name="SiloAddress">Where other silos and gateways reach this silo; null for the machine's first address.</param>
 /// <param name="PostgreSql">Npgsql connection string, or null for SQLite in the data directory.</param>
 public sealed record ServerOptions(
     string DataDirectory, IPEndPoint Listen, ImmutableArray<string> Advertise, string? PostgreSql = null, ServerParts Parts = ServerParts.All,
-    int SiloPort = PolluxSiloOptions.SiloPortDefault, int ClientPort = PolluxSiloOptions.ClientPortDefault)
+    int SiloPort = PolluxSiloOptions.SiloPortDefault, int ClientPort = PolluxSiloOptions.ClientPortDefault,
+    IPAddress? SiloAddress = null)
 {
     public const string DataDirectoryDefault = "/var/lib/pollux";
     public const int PortDefault = 7400;
@@ -33,6 +35,7 @@ public sealed record ServerOptions(
         SqliteFile = Path.Combine(DataDirectory, "pollux.db"),
         PostgreSql = PostgreSql,
         Clustered = Parts != ServerParts.All,
+        Address = SiloAddress,
         SiloPort = SiloPort,
         ClientPort = ClientPort,
     };
