@@ -1,5 +1,5 @@
 using System.Text.Json;
-using Pollux.DataPlane.Identity;
+using Pollux.DataPlane.Storage;
 using Pollux.DataPlane.Telemetry;
 using Pollux.HostProtocol;
 
@@ -36,7 +36,7 @@ public sealed class DesiredStateCache(string dataDirectory)
         var text = JsonSerializer.Serialize<GatewayMessage>(desired, HostProtocolJson.Default.GatewayMessage);
         if (text == _stored)
             return;
-        DurableFile.Replace(_path, text, DurableFile.OwnerOnly);
+        DurableFile.Replace(_path, text);
         _stored = text;
     }
 }

@@ -2,6 +2,7 @@ using System.Security.Cryptography;
 using System.Security.Cryptography.X509Certificates;
 using System.Text.Json;
 using System.Text.Json.Serialization;
+using Pollux.DataPlane.Storage;
 
 namespace Pollux.DataPlane.Identity;
 
@@ -46,7 +47,7 @@ public sealed class IdentityStore(string dataDirectory)
         Put("host.json", JsonSerializer.Serialize(facts, IdentityJson.Default.IdentityFacts));
     }
 
-    private void Put(string name, string text) => DurableFile.Replace(Path.Combine(_directory, name), text, DurableFile.OwnerOnly);
+    private void Put(string name, string text) => DurableFile.Replace(Path.Combine(_directory, name), text);
 }
 
 /// <summary>What <c>host.json</c> says.</summary>
