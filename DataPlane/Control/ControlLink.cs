@@ -1,6 +1,6 @@
+using System.Net.Sockets;
 using System.Net.WebSockets;
 using System.Security.Authentication;
-using System.Text.Json;
 using Pollux.DataPlane.Identity;
 using Pollux.DataPlane.Telemetry;
 using Pollux.HostProtocol;
@@ -47,7 +47,7 @@ public sealed class ControlLink : IAsyncDisposable
     /// <summary>Completes when the first session was welcomed.</summary>
     public Task ConnectedOnce => _connectedOnce.Task;
 
-    public void Start() => _loop = Task.Run(RunAsync);
+    public void Start() => _loop = Vital.Run("control link", RunAsync);
 
     /// <summary>Something that <see cref="IControlEvents.Observe"/> shows has changed.</summary>
     public void Changed()
@@ -86,7 +86,7 @@ public sealed class ControlLink : IAsyncDisposable
     private async Task RunAsync()
     {
         // Deadlines of questions run with and without a session.
-        var expiry = ExpireAsync();
+        var expiry = Vital.Run("deadlines of questions", ExpireAsync);
         while (!_stop.IsCancellationRequested)
         {
             string reason;
@@ -99,7 +99,7 @@ public sealed class ControlLink : IAsyncDisposable
                 break;
             }
             catch (Exception e) when (e is WebSocketException or IOException or AuthenticationException or HttpRequestException
-                or OperationCanceledException or JsonException or InvalidDataException)
+                or OperationCanceledException or SocketException or InvalidDataException)
             {
                 reason = Explain(e);
             }

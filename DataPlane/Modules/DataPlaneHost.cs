@@ -78,7 +78,7 @@ public sealed partial class DataPlaneHost : IAsyncDisposable
             module => _slots.TryGetValue(module, out var slot) ? slot.Runtime?.Engine as ReplicationEngine : null, ReplicationSilenceMax);
         _desired = _cache.Load();
         _control.Start();
-        _loop = Task.Run(ReconcileAsync, CancellationToken.None);
+        _loop = Vital.Run("reconciling", ReconcileAsync);
     }
 
     /// <summary>What <c>pollux-host status</c> shows.</summary>

@@ -25,7 +25,7 @@ internal sealed class EngineLane : IAsyncDisposable
     {
         _module = module;
         _failed = failed;
-        _loop = Task.Run(RunAsync);
+        _loop = Vital.Run("steps of " + module, RunAsync);
     }
 
     /// <summary>For people: what takes longer than a second at present, or null.</summary>

@@ -83,7 +83,8 @@ internal sealed class ModuleSlot(string module, string self, IModuleMaker maker)
             {
                 _runtime ??= await opening.ConfigureAwait(false);
             }
-            catch (IOException e)
+            catch (Exception e) when (e is IOException or UnauthorizedAccessException or Fuse.FuseException or ModuleOpenException
+                or OperationCanceledException)
             {
                 HostLog.Warn("modules", "the module was not open yet", ("module", module), ("reason", e.Message));
             }
@@ -102,6 +103,8 @@ internal sealed class ModuleSlot(string module, string self, IModuleMaker maker)
         _preparing ??= maker.PrepareAsync(desired);
         if (!_preparing.IsCompleted)
             return true;
+        if (_preparing.IsCanceled)
+            return false;
         // The result of a completed task; a fault in it is a defect and ends the process loudly.
         _verdict = _preparing.GetAwaiter().GetResult();
         HostLog.Info("modules", "prepared", ("module", module), ("accepted", _verdict.Accepted), ("problem", _verdict.Problem?.Code));
@@ -122,6 +125,8 @@ internal sealed class ModuleSlot(string module, string self, IModuleMaker maker)
             return true;
         var opened = _opening;
         _opening = null;
+        if (opened.IsCanceled)
+            return false;
         if (opened.IsCompletedSuccessfully)
         {
             _runtime = opened.GetAwaiter().GetResult();

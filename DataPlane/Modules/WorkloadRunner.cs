@@ -60,7 +60,7 @@ internal sealed class WorkloadRunner : IAsyncDisposable
         _report = report;
         _nowMs = nowMs;
         _hypervisor.Changed += OnChanged;
-        _loop = Task.Run(RunAsync);
+        _loop = Vital.Run("VM of " + module, RunAsync);
     }
 
     /// <summary><c>running</c>, <c>paused</c>, <c>stopped</c> or <c>unknown</c>.</summary>

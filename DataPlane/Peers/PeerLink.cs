@@ -59,7 +59,8 @@ public sealed class PeerLink : IAsyncDisposable
     public void Start()
     {
         _listener.Start(HandshakesMax);
-        _loops = Task.WhenAll(Task.Run(AcceptAsync), Task.Run(DialAsync), Task.Run(WatchAsync));
+        _loops = Task.WhenAll(
+            Vital.Run("accepting the peer", AcceptAsync), Vital.Run("dialling the peer", DialAsync), Vital.Run("watching the peer", WatchAsync));
     }
 
     /// <summary>Says who the peer is; a change drops the present connections.</summary>
@@ -186,7 +187,7 @@ public sealed class PeerLink : IAsyncDisposable
                 await _handshakes.WaitAsync(_stop.Token).ConfigureAwait(false);
                 socket = await _listener.AcceptSocketAsync(_stop.Token).ConfigureAwait(false);
             }
-            catch (OperationCanceledException)
+            catch (Exception e) when (e is OperationCanceledException or ObjectDisposedException)
             {
                 return;
             }
