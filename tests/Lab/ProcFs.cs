@@ -29,6 +29,28 @@ public static class ProcFs
         return 0;
     }
 
+    /// <summary>One line per thread: name, state, processor time in ticks, and where in the kernel it waits.</summary>
+    public static string Threads(int processId) => string.Join("; ", Tasks(processId).Select(task =>
+    {
+        var stat = Read($"/proc/{processId}/task/{task}/stat");
+        var fields = stat[(stat.LastIndexOf(')') + 1)..].Split(' ', StringSplitOptions.RemoveEmptyEntries);
+        return fields.Length < 13
+            ? $"{task} gone"
+            : $"{Read($"/proc/{processId}/task/{task}/comm").TrimEnd('\n')} {fields[0]} {fields[11]}+{fields[12]} ticks {Read($"/proc/{processId}/task/{task}/wchan")}";
+    }));
+
+    private static IReadOnlyList<string> Tasks(int processId)
+    {
+        try
+        {
+            return [.. Directory.EnumerateDirectories($"/proc/{processId}/task").Select(path => Path.GetFileName(path))];
+        }
+        catch (IOException)
+        {
+            return [];
+        }
+    }
+
     private static string Read(string path)
     {
         try

@@ -138,22 +138,27 @@ public sealed class FaultTests(PairStage stage)
     {
         var scene = await stage.ReadyAsync();
         var boots = Boots(scene);
+        var process = ExecutionObserver.ProcessOf(scene.Primary, scene.Module.Name);
         await scene.Network.CutCableAsync(scene.Primary.Name);
         await scene.Network.CutCableAsync(scene.Secondary.Name);
-        await Eventually.TrueAsync("the VM is paused when the lease is over", DecidedMax,
-            async () => (await scene.Primary.VirshAsync("domstate", scene.Module.Name)).Output.Trim() == "paused",
+        await Eventually.TrueAsync("the VM does not execute when the lease is over", DecidedMax,
+            async () => (await scene.Primary.VirshAsync("domstate", scene.Module.Name)).Output.Trim() is "paused" or "shut off",
             pause: TimeSpan.FromMilliseconds(200));
         await Eventually.TrueAsync("the host says why it waits", DecidedMax,
             async () => (await scene.Primary.ExecAsync(["dotnet", Repository.Program("DataPlane", "pollux-host"), "status", "--json"])) is { Succeeded: true } answer
                         && answer.Output.Contains("lease", StringComparison.OrdinalIgnoreCase),
             pause: TimeSpan.FromMilliseconds(500));
         Assert.Null(ExecutionObserver.ProcessOf(scene.Secondary, scene.Module.Name));
+        // On a machine too busy to pause it within the margin, the guard ends the VM instead: it then boots anew.
+        var stillPaused = process is not null && process == ExecutionObserver.ProcessOf(scene.Primary, scene.Module.Name);
 
         await scene.Network.HealCableAsync(scene.Primary.Name);
         await scene.Network.HealCableAsync(scene.Secondary.Name);
-        await scene.Module.WaitForRecordsAsync(scene.Primary.Name, more: 100);
+        await scene.Module.WaitUntilMirroredAsync(SyncMax);
+        await scene.Module.WaitForRecordsAsync((await scene.Module.TryGetStatusAsync())!.ReadyPrimary!, more: 100);
         await JudgeAsync(scene);
-        Assert.Equal(boots, Boots(scene));
+        if (stillPaused)
+            Assert.Equal(boots, Boots(scene));
     }
 
     [LabFact]

@@ -83,14 +83,14 @@ public sealed class WritingModule : IAsyncDisposable
         var goal = AcknowledgedMax + more;
         await Eventually.TrueAsync($"the guest on {host} acknowledges record {goal}", BootMax,
             () => Serials[host].AcknowledgedMax >= goal,
-            () => $"console of {host}: {Serials[host].Last?.ToString() ?? "silent"}");
+            () => Describe(host));
     }
 
     /// <summary>Waits for a boot on a host that began at or after a moment, and for its first acknowledged record.</summary>
     public Task<GuestBoot> WaitForBootAsync(string host, DateTimeOffset since) =>
         Eventually.GetAsync($"the guest boots on {host} and writes", BootMax,
             () => Task.FromResult(Serials[host].Last is { Acknowledged: not null } boot && boot.FirstOutputAt >= since ? boot : null),
-            () => $"console of {host}: {Serials[host].Last?.ToString() ?? "silent"}");
+            () => Describe(host));
 
     /// <summary>The path of a host's copy, as the machine sees it: the files below the mount.</summary>
     public string CopyOn(string host) => _pair.Machines[host].OnMachine(_guest.Folder);
@@ -121,6 +121,11 @@ public sealed class WritingModule : IAsyncDisposable
             .Select(text => "The copies differ: " + text));
         return new ModuleVerdict(lost, wrong);
     }
+
+    /// <summary>What the guest's console and its process on a host look like, for messages.</summary>
+    private string Describe(string host) =>
+        $"console of {host}: {Serials[host].Last?.ToString() ?? "silent"}; process: "
+        + (ExecutionObserver.ProcessOf(_pair.Machines[host], Name) is { } id ? $"{id}, threads {ProcFs.Threads(id)}" : "none");
 
     public async ValueTask DisposeAsync()
     {
