@@ -18,6 +18,9 @@ internal sealed class WorkloadRunner : IAsyncDisposable
     private const int ActingMs = 100;
     private const int WatchingMs = 500;
 
+    /// <summary>Interval of looks while a pause is under way, milliseconds: a small part of the guard's shortest grace (250 ms).</summary>
+    private const int PausingMs = 20;
+
     /// <summary>A guest that has not reacted is asked again after this.</summary>
     private const long AskAgainMs = 10_000;
 
@@ -44,6 +47,7 @@ internal sealed class WorkloadRunner : IAsyncDisposable
 
     // The loop's own.
     private long _askedMs;
+    private Task _suspending = Task.CompletedTask;
     private volatile string _state = "stopped";
 
     /// <param name="guardGraceMs">Time after the end of a lease in which this runner pauses the VM, before the guard kills it.</param>
@@ -333,22 +337,36 @@ internal sealed class WorkloadRunner : IAsyncDisposable
         _report(new RoleInput.WorkloadStopped(Commanded: false, $"The VM ended ({reason}).", Clean: status.Reason == "shutdown"));
     }
 
+    /// <summary>QEMU stops the processors at once and then waits for its I/O, which is held while there is no lease. So the end of the call
+    /// is not waited for: what counts is that the domain is seen to be paused, before the guard's patience ends.</summary>
     private async Task<bool> PauseAsync()
     {
-        var answer = await _hypervisor.SuspendAsync(_domain, _stop.Token).ConfigureAwait(false);
-        var status = await _hypervisor.LookAsync(_domain, _stop.Token).ConfigureAwait(false);
-        if (status.State != DomainState.Paused)
+        var suspending = _hypervisor.SuspendAsync(_domain, _stop.Token);
+        while (true)
         {
-            HostLog.Warn("hypervisor", "the VM is not paused yet", ("domain", _domain), ("reason", answer.Text));
-            return false;
-        }
+            var ended = suspending.IsCompleted;
+            var status = await _hypervisor.LookAsync(_domain, _stop.Token).ConfigureAwait(false);
+            if (status.State == DomainState.Paused)
+            {
+                _suspending = suspending;
+                SetPhase(GuardedPhase.Paused);
+                return true;
+            }
 
-        SetPhase(GuardedPhase.Paused);
-        return true;
+            if (ended)
+            {
+                HostLog.Warn("hypervisor", "the VM is not paused yet", ("domain", _domain), ("reason", (await suspending.ConfigureAwait(false)).Text));
+                return false;
+            }
+
+            await Task.WhenAny(suspending, Task.Delay(PausingMs, _stop.Token)).ConfigureAwait(false);
+        }
     }
 
     private async Task<bool> ResumeAsync()
     {
+        // The I/O goes on, so the call that suspended ends now; a resume must not overtake it.
+        await _suspending.ConfigureAwait(false);
         SetPhase(GuardedPhase.Running);
         var answer = await _hypervisor.ResumeAsync(_domain, _stop.Token).ConfigureAwait(false);
         if (answer.Outcome == CallOutcome.Done)

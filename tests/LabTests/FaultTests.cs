@@ -146,8 +146,10 @@ public sealed class FaultTests(PairStage stage)
             pause: TimeSpan.FromMilliseconds(200));
         await Eventually.TrueAsync("the host says why it waits", DecidedMax,
             async () => (await scene.Primary.ExecAsync(["dotnet", Repository.Program("DataPlane", "pollux-host"), "status", "--json"])) is { Succeeded: true } answer
-                        && answer.Output.Contains("lease", StringComparison.OrdinalIgnoreCase),
+                        && answer.Output.Contains("prim.lease-expired", StringComparison.Ordinal),
             pause: TimeSpan.FromMilliseconds(500));
+        // A guard that took the paused VM for one that executes would have ended it by now.
+        await Task.Delay(TimeSpan.FromSeconds(PairStage.DetectionSeconds));
         Assert.Null(ExecutionObserver.ProcessOf(scene.Secondary, scene.Module.Name));
         // On a machine too busy to pause it within the margin, the guard ends the VM instead: it then boots anew.
         var stillPaused = process is not null && process == ExecutionObserver.ProcessOf(scene.Primary, scene.Module.Name);
