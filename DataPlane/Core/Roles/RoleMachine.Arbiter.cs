@@ -118,6 +118,9 @@ public sealed partial class RoleMachine
         // Out of the set means that writes are acknowledged without this host.
         if (!record.Contains(self) && data == DataState.UpToDate)
             data = DataState.Outdated;
+        // Authority that has just come to the peer, by a handover from here say, is no silence: it gets the whole detection time.
+        if (record.Primary == peer && Record.Primary != peer)
+            primaryAliveMs = nowMs;
         cause = Tell(record) ?? cause;
         Save(State with { Record = record, DataState = data });
 

@@ -146,6 +146,23 @@ public sealed class PrimaryScenarios
     }
 
     [Fact]
+    public void A_swap_after_a_long_primacy_gives_the_new_primary_the_whole_detection_time()
+    {
+        var a = StartPair();
+        a.WaitAnswered(20_000);
+        BeginSwap(a);
+        var handed = Scenario.Record(4, "b", "a", "b");
+        a.Granted(handed);
+        a.Saved();
+        a.Feed(new RoleInput.Released());
+        a.Saved();
+        a.WaitLooking(2_500, handed);
+        Assert.Equal(RecordChange.Handover, a.Change!.Change);
+        a.WaitLooking(1_000, handed);
+        Assert.Equal(RecordChange.Takeover, a.Change!.Change);
+    }
+
+    [Fact]
     public void A_swap_is_given_up_and_the_vm_runs_on_if_it_does_not_stop()
     {
         var a = StartPair();
