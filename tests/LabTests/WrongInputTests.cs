@@ -12,13 +12,13 @@ public sealed class WrongInputTests(PairStage stage)
     private const int ModulesMax = 32;
 
     [LabFact]
-    public Task A_directory_that_does_not_exist_is_refused() => RefusedAsync("directory", LabHost.ModulesFolder + "/nowhere");
+    public Task A_directory_that_does_not_exist_is_refused() => RefusedAsync("module.directory-missing", LabHost.ModulesFolder + "/nowhere");
 
     [LabFact]
     public async Task A_directory_already_in_a_module_is_refused()
     {
         var scene = await stage.ReadyAsync();
-        await RefusedAsync("directory", scene.Module.Folder);
+        await RefusedAsync("module.directory-taken", scene.Module.Folder);
     }
 
     [LabFact]
@@ -29,7 +29,7 @@ public sealed class WrongInputTests(PairStage stage)
         var folder = LabHost.ModulesFolder + "/large";
         await alpha.CheckAsync("mkdir", "-p", folder);
         await alpha.CheckAsync("fallocate", "-l", $"{PairStage.BetaDiskBytes + (1 << 20)}", folder + "/data");
-        await RefusedAsync("room", folder);
+        await RefusedAsync("module.no-room", folder);
         await alpha.CheckAsync("rm", "-r", folder);
     }
 
@@ -41,7 +41,7 @@ public sealed class WrongInputTests(PairStage stage)
         var folder = LabHost.ModulesFolder + "/broken";
         await alpha.CheckAsync("mkdir", "-p", folder);
         await File.WriteAllTextAsync(alpha.OnMachine(folder + "/broken.xml"), "<domain type='qemu'><name>broken</name></domain>");
-        await RefusedAsync("definition", folder, "--vm", "broken");
+        await RefusedAsync("vm.definition-refused", folder, "--vm", "broken");
         await alpha.CheckAsync("rm", "-r", folder);
     }
 
@@ -73,20 +73,20 @@ public sealed class WrongInputTests(PairStage stage)
             made.Add(name);
         }
         await alpha.CheckAsync("mkdir", "-p", $"{LabHost.ModulesFolder}/over");
-        await RefusedAsync("limit", $"{LabHost.ModulesFolder}/over");
+        await RefusedAsync("module.limit", $"{LabHost.ModulesFolder}/over");
         foreach (var name in made)
             (await stage.Pair.CliAsync("module", "delete", $"{PolluxPair.Cluster}/{name}")).OrThrow();
     }
 
-    /// <summary>The command is refused with a code that names the reason and an action; modules are as before.</summary>
-    private async Task RefusedAsync(string reason, string directory, params string[] more)
+    /// <summary>The command is refused with this code and an action; modules and mounts are as before.</summary>
+    private async Task RefusedAsync(string code, string directory, params string[] more)
     {
         await stage.ReadyAsync();
         var before = await ModulesAsync();
         var result = await CreateAsync("wrong", directory, more);
         Assert.Equal(RefusedExitCode, result.ExitCode);
-        Assert.Contains(reason, result.Said, StringComparison.OrdinalIgnoreCase);
-        Assert.Contains(directory, result.Said, StringComparison.Ordinal);
+        Assert.Contains($"! {code}: ", result.Said, StringComparison.Ordinal);
+        Assert.Contains("  action  ", result.Said, StringComparison.Ordinal);
         Assert.Equal(before, await ModulesAsync());
         if (directory == stage.Module.Folder)
             return;
