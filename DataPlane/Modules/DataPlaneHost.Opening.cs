@@ -60,7 +60,8 @@ public sealed partial class DataPlaneHost : IModuleMaker
         await Task.Yield();
         if (_peer is not { } peer)
             throw new ModuleOpenException("The peer of this host is not known yet.");
-        if (desired.Vm is { } vm && await WorkloadRunner.ClearAsync(_hypervisor, vm.Domain, _stop.Token).ConfigureAwait(false))
+        if (desired.Vm is { } vm
+            && await WorkloadRunner.ClearAsync(_hypervisor, vm.Domain, WorkloadRunner.ClearPatience, _stop.Token).ConfigureAwait(false))
             HostLog.Warn("modules", "a VM left over from an earlier process was ended", ("module", desired.Module), ("domain", vm.Domain));
 
         var stateDirectory = StateDirectory(desired.Module);

@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using Pollux.DataPlane.Core.Roles;
 using Pollux.DataPlane.Guard;
 using Pollux.DataPlane.Hypervisor;
@@ -24,6 +25,9 @@ internal sealed class WorkloadRunner : IAsyncDisposable
     /// <summary>A guest that has not reacted is asked again after this.</summary>
     private const long AskAgainMs = 10_000;
 
+    /// <summary>Two destroys with their deadlines.</summary>
+    internal static readonly TimeSpan ClearPatience = TimeSpan.FromSeconds(10);
+
     private readonly string _module;
     private readonly string _domain;
     private readonly IHypervisor _hypervisor;
@@ -48,6 +52,10 @@ internal sealed class WorkloadRunner : IAsyncDisposable
     // The loop's own.
     private long _askedMs;
     private Task _suspending = Task.CompletedTask;
+
+    /// <summary>A resume was asked whose outcome is unknown: for the guard the domain executes until it is seen paused again.</summary>
+    private bool _resumeOpen;
+    private volatile bool _happened;
     private volatile string _state = "stopped";
 
     /// <param name="guardGraceMs">Time after the end of a lease in which this runner pauses the VM, before the guard kills it.</param>
@@ -132,11 +140,16 @@ internal sealed class WorkloadRunner : IAsyncDisposable
     }
 
     /// <summary>Makes certain that the domain does not execute on this host: for what an earlier process may have left.</summary>
-    public static async Task<bool> ClearAsync(IHypervisor hypervisor, string domain, CancellationToken cancel)
+    /// <param name="patience">A killed process may wait for its disks still; after this the caller shows that and tries again.</param>
+    /// <exception cref="IOException">It is still there.</exception>
+    public static async Task<bool> ClearAsync(IHypervisor hypervisor, string domain, TimeSpan patience, CancellationToken cancel)
     {
         var cleared = false;
-        while (hypervisor.EmulatorPid(domain) is not null)
+        var begun = Stopwatch.GetTimestamp();
+        while (hypervisor.EmulatorPid(domain) is { } pid)
         {
+            if (cleared && Stopwatch.GetElapsedTime(begun) >= patience)
+                throw new IOException($"Process {pid}, which executes the VM {domain}, was killed and does not end.");
             cleared = true;
             await hypervisor.DestroyAsync(domain, cancel).ConfigureAwait(false);
             if (hypervisor.EmulatorPid(domain) is null)
@@ -150,8 +163,10 @@ internal sealed class WorkloadRunner : IAsyncDisposable
 
     private void OnChanged(string domain)
     {
-        if (domain == _domain)
-            Wake();
+        if (domain != _domain)
+            return;
+        _happened = true;
+        Wake();
     }
 
     private void Wake()
@@ -199,7 +214,8 @@ internal sealed class WorkloadRunner : IAsyncDisposable
             return true;
         }
 
-        if (phase is null)
+        // A start that failed stays known to the guard until the machine's stop has made certain that nothing comes of it.
+        if (phase is null or GuardedPhase.Starting)
             return false;
         if (_hypervisor.EmulatorPid(_domain) is null)
         {
@@ -209,9 +225,9 @@ internal sealed class WorkloadRunner : IAsyncDisposable
 
         if (pause && phase != GuardedPhase.Paused)
             return !await PauseAsync().ConfigureAwait(false);
-        if (!pause && phase == GuardedPhase.Paused)
+        if (!pause && (phase == GuardedPhase.Paused || _resumeOpen))
             return !await ResumeAsync().ConfigureAwait(false);
-        return false;
+        return phase == GuardedPhase.Paused && await WentOnByItselfAsync().ConfigureAwait(false);
     }
 
     private async Task StartAsync()
@@ -229,6 +245,8 @@ internal sealed class WorkloadRunner : IAsyncDisposable
 
         lock (_gate)
         {
+            if (_stopBeforeMs is not null)
+                return;
             _starting = CancellationTokenSource.CreateLinkedTokenSource(_stop.Token);
             cancel = _starting.Token;
             SetPhase(GuardedPhase.Starting);
@@ -237,10 +255,11 @@ internal sealed class WorkloadRunner : IAsyncDisposable
         string? failure = null;
         try
         {
-            if (await ClearAsync(_hypervisor, _domain, cancel).ConfigureAwait(false))
+            if (await ClearAsync(_hypervisor, _domain, ClearPatience, cancel).ConfigureAwait(false))
                 HostLog.Warn("hypervisor", "ended a leftover of the VM before its start", ("domain", _domain));
             var definition = DomainDefinition.Complete(await _definition(cancel).ConfigureAwait(false), _domain, _module);
             failure = Failure("define", await _hypervisor.DefineAsync(_domain, definition, cancel).ConfigureAwait(false))
+                ?? (HoldsLease() ? null : "The lease ended before the start.")
                 ?? Failure("start", await _hypervisor.StartAsync(_domain, cancel).ConfigureAwait(false));
         }
         catch (OperationCanceledException) when (!_stop.IsCancellationRequested)
@@ -249,7 +268,7 @@ internal sealed class WorkloadRunner : IAsyncDisposable
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException or FormatException)
         {
-            failure = $"The VM's definition cannot be used: {e.Message}";
+            failure = $"The VM cannot be started: {e.Message}";
         }
 
         lock (_gate)
@@ -278,10 +297,7 @@ internal sealed class WorkloadRunner : IAsyncDisposable
         if (_hypervisor.EmulatorPid(_domain) is null && await CertainlyOffAsync().ConfigureAwait(false))
         {
             lock (_gate)
-            {
                 _stopBeforeMs = null;
-                _pauseWished = false;
-            }
 
             Off();
             _report(new RoleInput.WorkloadStopped(Commanded: true, "stopped"));
@@ -346,9 +362,10 @@ internal sealed class WorkloadRunner : IAsyncDisposable
         {
             var ended = suspending.IsCompleted;
             var status = await _hypervisor.LookAsync(_domain, _stop.Token).ConfigureAwait(false);
-            if (status.State == DomainState.Paused)
+            if (StaysPaused(status))
             {
                 _suspending = suspending;
+                _resumeOpen = false;
                 SetPhase(GuardedPhase.Paused);
                 return true;
             }
@@ -363,20 +380,50 @@ internal sealed class WorkloadRunner : IAsyncDisposable
         }
     }
 
+    /// <summary>Rule S8: not without a lease, which may have ended while this process was stopped or waited for the hypervisor.</summary>
     private async Task<bool> ResumeAsync()
     {
         // The I/O goes on, so the call that suspended ends now; a resume must not overtake it.
         await _suspending.ConfigureAwait(false);
+        if (!HoldsLease())
+            return false;
+        _resumeOpen = true;
         SetPhase(GuardedPhase.Running);
         var answer = await _hypervisor.ResumeAsync(_domain, _stop.Token).ConfigureAwait(false);
-        if (answer.Outcome == CallOutcome.Done)
+        if (answer.Outcome == CallOutcome.Done
+            || await _hypervisor.LookAsync(_domain, _stop.Token).ConfigureAwait(false) is { State: DomainState.Running })
+        {
+            _resumeOpen = false;
             return true;
-        var status = await _hypervisor.LookAsync(_domain, _stop.Token).ConfigureAwait(false);
-        if (status.State == DomainState.Running)
-            return true;
+        }
+
+        // Refused or without an answer it may still go on later (S11): it is tried again, and the guard watches it as one that executes.
         HostLog.Warn("hypervisor", "the VM is not resumed yet", ("domain", _domain), ("reason", answer.Text));
-        SetPhase(GuardedPhase.Paused);
         return false;
+    }
+
+    /// <summary>Somebody else can resume a paused domain: the guard must know that it executes, and it is paused again.</summary>
+    private async Task<bool> WentOnByItselfAsync()
+    {
+        if (!_happened)
+            return false;
+        _happened = false;
+        var status = await _hypervisor.LookAsync(_domain, _stop.Token).ConfigureAwait(false);
+        if (status.State is not (DomainState.Running or DomainState.Paused) || StaysPaused(status))
+            return false;
+        HostLog.Warn("hypervisor", "the paused VM was resumed by somebody else", ("domain", _domain));
+        SetPhase(GuardedPhase.Running);
+        return true;
+    }
+
+    /// <summary>libvirt itself lets a domain go on that it has paused for one of its own jobs (virsh domstate --reason).</summary>
+    private static bool StaysPaused(DomainStatus status) => status.State == DomainState.Paused && status.Reason is not
+        ("starting up" or "saving" or "dumping" or "migrating" or "from snapshot" or "creating snapshot" or "shutting down");
+
+    private bool HoldsLease()
+    {
+        lock (_gate)
+            return _nowMs() < _leaseUntilMs;
     }
 
     private void SetPhase(GuardedPhase phase)
@@ -400,6 +447,8 @@ internal sealed class WorkloadRunner : IAsyncDisposable
         lock (_gate)
         {
             _phase = null;
+            // What is gone needs no pause, and the next start must not be met by it.
+            _pauseWished = _resumeOpen = false;
             _state = "stopped";
             _guard.Forget(_domain);
         }

@@ -20,6 +20,12 @@ internal sealed class FakeHypervisor : IHypervisor
     /// <summary>This domain runs although the call that started it does not say so.</summary>
     public string? StartsLate { get; set; }
 
+    /// <summary>The reason that goes with a paused domain.</summary>
+    public volatile string PausedReason = "user";
+
+    /// <summary>Called at the beginning of each call, with its first word.</summary>
+    public Action<string>? Before { get; set; }
+
     /// <summary>Guests react to a shutdown.</summary>
     public bool Obedient { get; set; } = true;
 
@@ -48,7 +54,12 @@ internal sealed class FakeHypervisor : IHypervisor
     public Task<HypervisorAnswer> ResumeAsync(string domain, CancellationToken cancel) => Do("resume", domain, DomainState.Running);
 
     public Task<DomainStatus> LookAsync(string domain, CancellationToken cancel) =>
-        Task.FromResult(new DomainStatus(Get(domain), Get(domain) == DomainState.Stopped ? "crashed" : ""));
+        Task.FromResult(new DomainStatus(Get(domain), Get(domain) switch
+        {
+            DomainState.Stopped => "crashed",
+            DomainState.Paused => PausedReason,
+            _ => "",
+        }));
 
     public int? EmulatorPid(string domain) => Get(domain) is DomainState.Running or DomainState.Paused ? 1 : null;
 
@@ -57,6 +68,7 @@ internal sealed class FakeHypervisor : IHypervisor
     private Task<HypervisorAnswer> Do(string call, string domain, DomainState? state)
     {
         Calls.Enqueue(call);
+        Before?.Invoke(call);
         if (call == "start" && domain == StartsLate)
             Set(domain, DomainState.Running);
         if (Instead.TryGetValue(call, out var answer))

@@ -18,8 +18,13 @@ public sealed class WorkloadRunnerTests : IAsyncDisposable
     private readonly Channel<RoleInput> _reports = Channel.CreateUnbounded<RoleInput>();
     private readonly WorkloadRunner _runner;
 
-    public WorkloadRunnerTests() => _runner = new WorkloadRunner(
-        "c1/vm1", "vm1", _hypervisor, _guard, guardGraceMs: 50, _ => Task.FromResult(Definition), input => _reports.Writer.TryWrite(input), () => BootClock.NowMs);
+    public WorkloadRunnerTests()
+    {
+        _runner = new WorkloadRunner(
+            "c1/vm1", "vm1", _hypervisor, _guard, guardGraceMs: 50, _ => Task.FromResult(Definition), input => _reports.Writer.TryWrite(input),
+            () => BootClock.NowMs);
+        _runner.Lease(long.MaxValue);
+    }
 
     [Fact]
     public async Task The_guard_knows_the_lease_before_the_vm_starts_and_forgets_after_it_stopped()
@@ -97,9 +102,126 @@ public sealed class WorkloadRunnerTests : IAsyncDisposable
     public async Task A_vm_left_over_by_an_earlier_process_is_ended_before_anything_else()
     {
         _hypervisor.Set("vm1", DomainState.Running);
-        Assert.True(await WorkloadRunner.ClearAsync(_hypervisor, "vm1", _patience.Token));
+        Assert.True(await WorkloadRunner.ClearAsync(_hypervisor, "vm1", WorkloadRunner.ClearPatience, _patience.Token));
         Assert.Equal(DomainState.Stopped, _hypervisor.Get("vm1"));
-        Assert.False(await WorkloadRunner.ClearAsync(_hypervisor, "vm1", _patience.Token));
+        Assert.False(await WorkloadRunner.ClearAsync(_hypervisor, "vm1", WorkloadRunner.ClearPatience, _patience.Token));
+    }
+
+    [Fact]
+    public async Task A_leftover_that_cannot_be_ended_is_a_reason_and_not_a_silent_wait()
+    {
+        _hypervisor.Set("vm1", DomainState.Running);
+        _hypervisor.Instead["destroy"] = new HypervisorAnswer(CallOutcome.Unknown, "no answer in time");
+        var fault = await Assert.ThrowsAsync<IOException>(
+            () => WorkloadRunner.ClearAsync(_hypervisor, "vm1", TimeSpan.FromMilliseconds(200), _patience.Token));
+        Assert.Contains("vm1", fault.Message);
+    }
+
+    [Fact]
+    public async Task A_lease_that_ended_on_the_way_to_the_start_starts_nothing()
+    {
+        _hypervisor.Before = call =>
+        {
+            if (call == "define")
+                _runner.Lease(BootClock.NowMs);
+        };
+        _runner.Start();
+        Assert.Contains("lease", Assert.IsType<RoleInput.WorkloadFailed>(await ReportAsync()).Reason);
+        Assert.DoesNotContain("start", _hypervisor.Calls);
+    }
+
+    [Fact]
+    public async Task A_lease_that_ended_on_the_way_to_a_resume_resumes_nothing()
+    {
+        await StartAsync();
+        _runner.Pause();
+        await _guard.SeeAsync(GuardedPhase.Paused, _patience.Token);
+        _runner.Lease(BootClock.NowMs);
+        _runner.Resume();
+        await Task.Delay(300, _patience.Token);
+        Assert.DoesNotContain("resume", _hypervisor.Calls);
+        Assert.Equal(GuardedPhase.Paused, _guard.Domains["vm1"].Phase);
+
+        _runner.Lease(long.MaxValue);
+        while (_hypervisor.Get("vm1") != DomainState.Running)
+            await Task.Delay(5, _patience.Token);
+    }
+
+    [Fact]
+    public async Task A_resume_of_unknown_outcome_is_guarded_as_running_and_tried_again()
+    {
+        await StartAsync();
+        _runner.Pause();
+        await _guard.SeeAsync(GuardedPhase.Paused, _patience.Token);
+        _hypervisor.Instead["resume"] = new HypervisorAnswer(CallOutcome.Unknown, "no answer in time");
+        _runner.Resume();
+        while (_hypervisor.Calls.Count(call => call == "resume") < 3)
+            await Task.Delay(5, _patience.Token);
+        Assert.DoesNotContain(GuardedPhase.Paused, _guard.Said.SkipWhile(said => said.Phase != GuardedPhase.Paused).Skip(1).Select(said => said.Phase));
+
+        _hypervisor.Instead.Clear();
+        while (_hypervisor.Get("vm1") != DomainState.Running)
+            await Task.Delay(5, _patience.Token);
+    }
+
+    [Fact]
+    public async Task A_domain_that_the_hypervisor_will_let_go_on_by_itself_does_not_count_as_paused()
+    {
+        await StartAsync();
+        _hypervisor.PausedReason = "starting up";
+        _runner.Pause();
+        while (_hypervisor.Calls.Count(call => call == "suspend") < 3)
+            await Task.Delay(5, _patience.Token);
+        Assert.Equal(GuardedPhase.Running, _guard.Domains["vm1"].Phase);
+        _hypervisor.PausedReason = "user";
+        await _guard.SeeAsync(GuardedPhase.Paused, _patience.Token);
+    }
+
+    [Fact]
+    public async Task A_paused_vm_that_somebody_resumes_is_guarded_as_running_and_paused_again()
+    {
+        await StartAsync();
+        _runner.Pause();
+        await _guard.SeeAsync(GuardedPhase.Paused, _patience.Token);
+        var before = _guard.Said.Count;
+        _hypervisor.Set("vm1", DomainState.Running);
+        while (_hypervisor.Get("vm1") != DomainState.Paused)
+            await Task.Delay(5, _patience.Token);
+        Assert.Contains(GuardedPhase.Running, _guard.Said.Skip(before).Select(said => said.Phase));
+    }
+
+    [Fact]
+    public async Task A_vm_killed_before_it_was_paused_is_not_paused_after_its_next_start()
+    {
+        await StartAsync();
+        _hypervisor.Instead["suspend"] = new HypervisorAnswer(CallOutcome.Unknown, "no answer in time");
+        _runner.Pause();
+        while (!_hypervisor.Calls.Contains("suspend"))
+            await Task.Delay(5, _patience.Token);
+        _hypervisor.Set("vm1", DomainState.Stopped);
+        Assert.IsType<RoleInput.WorkloadStopped>(await ReportAsync());
+        _hypervisor.Instead.Clear();
+        var suspends = _hypervisor.Calls.Count(call => call == "suspend");
+
+        await StartAsync();
+        await Task.Delay(700, _patience.Token);
+        Assert.Equal(suspends, _hypervisor.Calls.Count(call => call == "suspend"));
+        Assert.Equal("running", _runner.State);
+    }
+
+    [Fact]
+    public async Task A_start_of_unknown_outcome_is_guarded_until_it_was_made_certain()
+    {
+        _hypervisor.Instead["start"] = new HypervisorAnswer(CallOutcome.Unknown, "no answer in time");
+        _runner.Start();
+        Assert.IsType<RoleInput.WorkloadFailed>(await ReportAsync());
+        _hypervisor.Set("vm1", DomainState.Stopped);
+        await Task.Delay(300, _patience.Token);
+        Assert.Equal(GuardedPhase.Starting, _guard.Domains["vm1"].Phase);
+        Assert.False(_reports.Reader.TryRead(out _));
+
+        _runner.Stop(0);
+        Assert.True(Assert.IsType<RoleInput.WorkloadStopped>(await ReportAsync()).Commanded);
     }
 
     public async ValueTask DisposeAsync()
