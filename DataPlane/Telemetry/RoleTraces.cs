@@ -132,6 +132,10 @@ public sealed class RoleTraces : IDisposable
                 Begin("arbitration", nowMs, parent);
                 _children.GetValueOrDefault("arbitration")?.SetTag("pollux.change", request.Change.ToString());
                 break;
+            case RoleEffect.Follow when _root?.OperationName is "failover" or "start":
+                // The primary is back, or there is another: what comes later is a trace of its own.
+                EndRoot(nowMs, "another host is the primary");
+                break;
             case RoleEffect.Serve:
                 if (_root is null)
                     BeginRoot("start", nowMs, nowMs);

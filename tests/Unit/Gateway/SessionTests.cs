@@ -1,3 +1,5 @@
+using System.Collections.Concurrent;
+using System.Diagnostics;
 using System.Net;
 using System.Net.Http.Json;
 using System.Net.WebSockets;
@@ -167,12 +169,23 @@ public sealed class SessionTests(RunningServer server) : IClassFixture<RunningSe
         using (b)
         {
             var record = await CreateModuleAsync(cluster, a, b);
+            var spans = new ConcurrentQueue<Activity>();
+            using var listener = new ActivityListener
+            {
+                ShouldListenTo = static source => source.Name == "Pollux.ControlPlane",
+                Sample = static (ref ActivityCreationOptions<ActivityContext> _) => ActivitySamplingResult.AllDataAndRecorded,
+                ActivityStopped = spans.Enqueue,
+            };
+            ActivitySource.AddActivityListener(listener);
             var request = new ArbitrationRequest(
                 Guid.NewGuid(), $"{cluster}/web", record.Incarnation, record.Epoch, "takeover", a.Host, b.Host,
                 "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01");
             await a.SendAsync(request);
             var granted = await a.ReceiveAsync<ArbitrationAnswer>();
             Assert.Equal((request.OperationId, "granted", 2L, a.Host), (granted.OperationId, granted.Outcome, granted.Record!.Epoch, granted.Record.Primary));
+            // The host's trace goes on in the control plane.
+            var span = Assert.Single(spans, span => span.TraceId.ToHexString() == "0af7651916cd43dd8448eb211c80319c");
+            Assert.Equal(("arbitration", "b7ad6b7169203331"), (span.OperationName, span.ParentSpanId.ToHexString()));
             await a.SendAsync(request);
             Assert.Equal(granted.Record.Epoch, (await a.ReceiveAsync<ArbitrationAnswer>()).Record!.Epoch);
 
