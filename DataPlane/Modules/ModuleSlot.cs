@@ -37,7 +37,7 @@ internal sealed class ModuleSlot(string module, string self, IModuleMaker maker)
     public bool Reconcile(DesiredModule? desired, long nowMs)
     {
         if (_leaving is not null)
-            return Leave();
+            return Leave(desired);
         if (desired is null)
             return BeginLeaving();
         Directory = desired.Directory;
@@ -170,14 +170,24 @@ internal sealed class ModuleSlot(string module, string self, IModuleMaker maker)
         return true;
     }
 
-    private bool Leave()
+    private bool Leave(DesiredModule? desired)
     {
         if (!_leaving!.IsCompleted)
             return true;
         _leaving.GetAwaiter().GetResult();
-        Gone = true;
         maker.Changed();
-        return false;
+        if (desired is null)
+        {
+            Gone = true;
+            return false;
+        }
+
+        // Made anew under the same name while the former one was left: from the beginning.
+        _leaving = null;
+        _runtime = null;
+        _preparing = null;
+        _verdict = null;
+        return true;
     }
 
     private async Task LeaveAsync(ModuleRuntime runtime)

@@ -1,10 +1,12 @@
 using System.Collections.Concurrent;
 using System.Collections.Immutable;
+using System.Diagnostics;
 using Microsoft.Win32.SafeHandles;
 using Pollux.DataPlane.Core.Roles;
 using Pollux.DataPlane.Hypervisor;
 using Pollux.DataPlane.Modules;
 using Pollux.DataPlane.Replication;
+using Pollux.DataPlane.Telemetry;
 using Pollux.DataPlane.Volumes;
 using Pollux.HostProtocol;
 
@@ -27,6 +29,8 @@ public sealed class ModuleRuntimeTests : IAsyncDisposable
     private readonly Surroundings _around;
     private readonly ModuleRuntime _runtime;
     private long _nowMs = 1_000_000;
+    private long _lastBeaconMs;
+    private long _beacon;
 
     public ModuleRuntimeTests()
     {
@@ -130,17 +134,7 @@ public sealed class ModuleRuntimeTests : IAsyncDisposable
     public async Task A_silent_primary_is_taken_over_in_one_trace_that_reaches_the_arbiter()
     {
         var record = new AuthorityRecord(_incarnation, 5, Peer, [Self, Peer]);
-        _around.Record = record;
-        _runtime.Put(new RoleInput.Desired(true));
-        for (var sequence = 1; sequence <= 5; sequence++)
-        {
-            _runtime.Put(new RoleInput.BeaconReceived(new Beacon(
-                Guid.Parse("11111111-1111-4111-8111-111111111111"), sequence, Role.Prim, true, DataState.UpToDate, record, false, false, false, true)));
-            await UntilAsync(() => _around.Answered >= sequence, "the answer");
-            Interlocked.Add(ref _nowMs, 100);
-        }
-
-        await UntilAsync(() => _runtime.View.Role == Role.Second, "SECOND");
+        await FollowAsync(record, 5);
         await UntilAsync(() =>
         {
             Interlocked.Add(ref _nowMs, 100);
@@ -153,11 +147,98 @@ public sealed class ModuleRuntimeTests : IAsyncDisposable
         Assert.Contains(trace!, takeover.TraceParent);
     }
 
+    [Fact]
+    public async Task A_failover_is_one_trace_from_the_lost_beacon_to_the_guests_first_write()
+    {
+        using var spans = new Spans("Pollux.Roles", Module);
+        var record = new AuthorityRecord(_incarnation, 5, Peer, [Self, Peer]);
+        await FollowAsync(record, 5);
+        var lastBeaconMs = _lastBeaconMs;
+        await UntilAsync(() => _runtime.View is { Role: Role.Alone, Ready: true }, "ALONE");
+        _around.Mounted!.Write(2, 0, new byte[1], default);
+        await UntilAsync(() => spans.Ended.Any(span => span.OperationName == "failover"), "the end of the failover");
+
+        var root = Assert.Single(spans.Ended, span => span.OperationName == "failover");
+        Assert.Equal(default, root.ParentSpanId);
+        Assert.Equal(ActivityStatusCode.Unset, root.Status);
+        var children = spans.Ended.Where(span => span.TraceId == root.TraceId && span != root).ToDictionary(span => span.OperationName);
+        Assert.Equal(
+            ["arbitration", "detection", "guest-first-write", "serve", "stop-following", "vm-start"], children.Keys.Order(StringComparer.Ordinal));
+        Assert.All(children.Values, child => Assert.Equal(root.SpanId, child.ParentSpanId));
+        Assert.Equal(BootClock.ToWall(lastBeaconMs).UtcDateTime, root.StartTimeUtc, TimeSpan.FromMilliseconds(500));
+        Assert.Equal(
+            root.StartTimeUtc + root.Duration, children["guest-first-write"].StartTimeUtc + children["guest-first-write"].Duration,
+            TimeSpan.FromMilliseconds(100));
+        Assert.Equal(children["arbitration"].Id, Assert.Single(_around.Asked, asked => asked.Change == RecordChange.Takeover).TraceParent);
+    }
+
+    [Fact]
+    public async Task A_failover_that_does_not_come_ends_its_trace()
+    {
+        using var spans = new Spans("Pollux.Roles", Module);
+        var record = new AuthorityRecord(_incarnation, 5, Peer, [Self, Peer]);
+        _around.Refuses = true;
+        await FollowAsync(record, 5);
+        await UntilAsync(() => _around.Asked.Any(asked => asked.Change == RecordChange.Takeover), "the takeover");
+        _around.Record = record with { Epoch = 6 };
+        await UntilAsync(() =>
+        {
+            SendBeacon(_around.Record);
+            return _runtime.View.Role == Role.Second;
+        }, "SECOND again");
+        await UntilAsync(() => spans.Ended.Any(span => span.OperationName == "failover"), "the end of the failover");
+        Assert.Equal(ActivityStatusCode.Error, Assert.Single(spans.Ended, span => span.OperationName == "failover").Status);
+    }
+
+    [Fact]
+    public async Task A_module_made_anew_while_its_former_one_is_left_is_prepared()
+    {
+        var desired = new DesiredModule(
+            Module, ModulePhase.Active, _directory, null, Self, 2_000, false, new RecordMessage(_incarnation, 1, null, [Self]), null);
+        var maker = new Maker(_runtime);
+        var slot = new ModuleSlot(Module, Self, maker);
+        await UntilAsync(() =>
+        {
+            slot.Reconcile(desired, _nowMs);
+            return slot.Runtime is not null;
+        }, "the runtime");
+        Assert.True(slot.Reconcile(null, _nowMs));
+        await UntilAsync(() =>
+        {
+            slot.Reconcile(desired with { Phase = ModulePhase.Preparing }, _nowMs);
+            return maker.Prepared == 1;
+        }, "the preparation");
+        Assert.Equal(1, maker.Forgotten);
+        Assert.False(slot.Gone);
+    }
+
     public async ValueTask DisposeAsync()
     {
         await _runtime.DisposeAsync();
         Directory.Delete(_directory, recursive: true);
         _patience.Dispose();
+    }
+
+    /// <summary>The peer is the primary, and this host answers its beacons.</summary>
+    private async Task FollowAsync(AuthorityRecord record, int beacons)
+    {
+        _around.Record = record;
+        _runtime.Put(new RoleInput.Desired(true));
+        for (var i = 0; i < beacons; i++)
+        {
+            SendBeacon(record);
+            await UntilAsync(() => _around.Answered >= _beacon, "the answer");
+            Interlocked.Add(ref _nowMs, 100);
+        }
+
+        await UntilAsync(() => _runtime.View.Role == Role.Second, "SECOND");
+    }
+
+    private void SendBeacon(AuthorityRecord record)
+    {
+        _lastBeaconMs = Interlocked.Read(ref _nowMs);
+        _runtime.Put(new RoleInput.BeaconReceived(new Beacon(
+            Guid.Parse("11111111-1111-4111-8111-111111111111"), ++_beacon, Role.Prim, true, DataState.UpToDate, record, false, false, false, true)));
     }
 
     private async Task RunAloneAsync()
@@ -189,6 +270,54 @@ public sealed class ModuleRuntimeTests : IAsyncDisposable
         }
     }
 
+    private sealed class Maker(ModuleRuntime runtime) : IModuleMaker
+    {
+        public int Prepared { get; private set; }
+
+        public int Forgotten { get; private set; }
+
+        public Task<PreparationVerdict> PrepareAsync(DesiredModule desired)
+        {
+            Prepared++;
+            return Task.FromResult(new PreparationVerdict(true, null));
+        }
+
+        public Task<ModuleRuntime> OpenAsync(DesiredModule desired) => Task.FromResult(runtime);
+
+        public void Forget(string module) => Forgotten++;
+
+        public void Changed()
+        {
+        }
+    }
+
+    /// <summary>The ended spans of this test's module on this host; other tests make spans at the same time.</summary>
+    private sealed class Spans : IDisposable
+    {
+        private readonly ActivityListener _listener;
+        private readonly string _module;
+
+        public Spans(string source, string module)
+        {
+            _module = module;
+            _listener = new ActivityListener
+            {
+                ShouldListenTo = candidate => candidate.Name == source,
+                Sample = static (ref ActivityCreationOptions<ActivityContext> _) => ActivitySamplingResult.AllDataAndRecorded,
+                ActivityStopped = span =>
+                {
+                    if (_module.Equals(span.GetTagItem("pollux.module")))
+                        Ended.Enqueue(span);
+                },
+            };
+            ActivitySource.AddActivityListener(_listener);
+        }
+
+        public ConcurrentQueue<Activity> Ended { get; } = new();
+
+        public void Dispose() => _listener.Dispose();
+    }
+
     /// <summary>Engine, mounts, state and links in one, since the order among them is what is tested.</summary>
     private sealed class Surroundings(ModuleRuntimeTests test) : IReplicationEngine, IModuleFront, IModuleState, IModuleLinks, IModuleVolume
     {
@@ -205,6 +334,8 @@ public sealed class ModuleRuntimeTests : IAsyncDisposable
         public ManualResetEventSlim? Storing { get; set; }
 
         public volatile bool Saving;
+
+        public volatile bool Refuses;
 
         public string? ServeFault { get; set; }
 
@@ -281,6 +412,12 @@ public sealed class ModuleRuntimeTests : IAsyncDisposable
         public void Ask(string module, ArbiterRequest request, long deadlineMs, string? traceParent)
         {
             Asked.Enqueue((request.Change, traceParent));
+            if (Refuses && request.Change != RecordChange.Look)
+            {
+                Runtime.Put(new RoleInput.ArbiterAnswered(new ArbiterAnswer(request.OperationId, ArbiterOutcome.Refused, Record, "refused")));
+                return;
+            }
+
             if (request.Change == RecordChange.Takeover && request.ExpectedEpoch == Record.Epoch)
                 Record = Record with { Epoch = Record.Epoch + 1, Primary = request.By, InSync = [request.By] };
             Runtime.Put(new RoleInput.ArbiterAnswered(new ArbiterAnswer(request.OperationId, ArbiterOutcome.Granted, Record, "")));
