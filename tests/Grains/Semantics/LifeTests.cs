@@ -1,3 +1,4 @@
+using Orleans.Runtime;
 using Pollux.Tests.Grains.Hosting;
 
 namespace Pollux.Tests.Grains.Semantics;
@@ -23,7 +24,7 @@ public sealed class LifeTests(SemanticsHost host) : IClassFixture<SemanticsHost>
     }
 
     [Fact]
-    public async Task Calls_that_race_with_deactivations_run_once_each()
+    public async Task Calls_that_race_with_deactivations_run_once_or_are_rejected_before_they_run()
     {
         const int Callers = 16;
         const int CallsEach = 50;
@@ -32,10 +33,27 @@ public sealed class LifeTests(SemanticsHost host) : IClassFixture<SemanticsHost>
         await Task.WhenAll(Enumerable.Range(0, Callers).Select(caller => Task.Run(async () =>
         {
             for (var call = 0; call < CallsEach; call++)
-                await grain.CountAsync(thenEnd: (caller + call) % 10 == 0);
+                await UntilAcceptedAsync(() => grain.CountAsync(thenEnd: (caller + call) % 10 == 0));
         })));
         Assert.Equal(Callers * CallsEach, Probe.CountOf($"{key} calls"));
         Assert.Equal(0, Probe.CountOf($"{key} overlaps"));
+    }
+
+    /// <summary>Orleans rejects a call that two deactivations in a row have turned away; it has not run then, so the count tells if this is wrong.</summary>
+    private static async Task UntilAcceptedAsync(Func<Task> call)
+    {
+        const int RejectionsMax = 20;
+        for (var rejections = 0; ; rejections++)
+        {
+            try
+            {
+                await call();
+                return;
+            }
+            catch (OrleansMessageRejectionException) when (rejections < RejectionsMax)
+            {
+            }
+        }
     }
 
     [Fact]
