@@ -9,6 +9,9 @@ public sealed partial class ModuleRuntime
     /// <summary>Characters of the cause in the cover's text, which has 4 KiB (CoverFileSystem.TextBytesMax); up to three bytes each.</summary>
     private const int CoverCauseMax = 800;
 
+    /// <summary>Pause before a failed release is tried again, milliseconds.</summary>
+    private const int ReleaseAgainMs = 500;
+
     private Guid? _asked;
     private long _guestWroteMs;
 
@@ -72,7 +75,7 @@ public sealed partial class ModuleRuntime
             case RoleEffect.Release:
                 _lane.Put("release", async () =>
                 {
-                    await ReleaseAsync().ConfigureAwait(false);
+                    await ReleaseUntilDoneAsync().ConfigureAwait(false);
                     Put(new RoleInput.Released());
                 });
                 break;
@@ -142,6 +145,31 @@ public sealed partial class ModuleRuntime
         await _engine.StopServingAsync().ConfigureAwait(false);
         await _engine.StopFollowingAsync().ConfigureAwait(false);
         await _options.Front.CoverAsync().ConfigureAwait(false);
+    }
+
+    /// <summary>Nothing else may follow before it is done: what fails is said once and tried again; meanwhile the step shows as slow.</summary>
+    private async Task ReleaseUntilDoneAsync()
+    {
+        string? said = null;
+        while (true)
+        {
+            try
+            {
+                await ReleaseAsync().ConfigureAwait(false);
+                return;
+            }
+            catch (Exception e) when (!_leaving)
+            {
+                if (said != e.Message)
+                {
+                    HostLog.Error("modules", "the release failed; it is tried again", ("module", Module), ("reason", e.ToString()));
+                    Put(new RoleInput.LocalFault($"release: {e.Message}"));
+                }
+
+                said = e.Message;
+                await Task.Delay(ReleaseAgainMs).ConfigureAwait(false);
+            }
+        }
     }
 
     private void StartWorkload()

@@ -304,7 +304,7 @@ public sealed partial class RoleMachine
     {
         faultReason = reason;
         faultUntilMs = nowMs + Math.Max(FaultPauseMs, 2 * timings.DetectionMs);
-        if (phase is not (Phase.Following or Phase.Opening or Phase.Serving))
+        if (phase is not (Phase.Following or Phase.Unfollowing or Phase.Opening or Phase.Serving))
             return;
         // The peer holds every acknowledged write and this copy perhaps not: it is kept out of promotion. With a peer that is lost (it may
         // have lost power), or a request open that may leave this host as the only member, the pause alone gives the peer its time.

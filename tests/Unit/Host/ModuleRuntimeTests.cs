@@ -154,7 +154,7 @@ public sealed class ModuleRuntimeTests : IAsyncDisposable
         var record = new AuthorityRecord(_incarnation, 5, Peer, [Self, Peer]);
         await FollowAsync(record, 5);
         var lastBeaconMs = _lastBeaconMs;
-        await UntilAsync(() => _runtime.View is { Role: Role.Alone, Ready: true }, "ALONE");
+        await UntilAsync(() => _runtime.View is { Role: Role.Alone, Ready: true }, "ALONE", stepMs: 50);
         _around.Mounted!.Write(2, 0, new byte[1], default);
         await UntilAsync(() => spans.Ended.Any(span => span.OperationName == "failover"), "the end of the failover");
 
@@ -179,7 +179,7 @@ public sealed class ModuleRuntimeTests : IAsyncDisposable
         var record = new AuthorityRecord(_incarnation, 5, Peer, [Self, Peer]);
         _around.Refuses = true;
         await FollowAsync(record, 5);
-        await UntilAsync(() => _around.Asked.Any(asked => asked.Change == RecordChange.Takeover), "the takeover");
+        await UntilAsync(() => _around.Asked.Any(asked => asked.Change == RecordChange.Takeover), "the takeover", stepMs: 50);
         _around.Record = record with { Epoch = 6 };
         await UntilAsync(() =>
         {
@@ -188,6 +188,28 @@ public sealed class ModuleRuntimeTests : IAsyncDisposable
         }, "SECOND again");
         await UntilAsync(() => spans.Ended.Any(span => span.OperationName == "failover"), "the end of the failover");
         Assert.Equal(ActivityStatusCode.Error, Assert.Single(spans.Ended, span => span.OperationName == "failover").Status);
+    }
+
+    [Fact]
+    public async Task A_release_that_fails_is_tried_again_and_shown()
+    {
+        await RunAloneAsync();
+        _around.CoverFaults = 2;
+        _runtime.Put(new RoleInput.Desired(false));
+        await UntilAsync(() => _steps.Contains("quiesce"), "the quiesce");
+        _runtime.Put(new RoleInput.Quiesced());
+        await UntilAsync(() => _runtime.View is { Role: Role.Stop, Ready: true }, "STOP");
+        Assert.Contains("worker", Assert.Single(_runtime.Observe(null).Events, entry => entry.Kind == "local.fault").Text);
+    }
+
+    [Fact]
+    public async Task A_replica_that_cannot_be_shut_in_order_does_not_end_the_failover()
+    {
+        var record = new AuthorityRecord(_incarnation, 5, Peer, [Self, Peer]);
+        await FollowAsync(record, 5);
+        _around.StopFollowingFaults = 1;
+        await UntilAsync(() => _runtime.View is { Role: Role.Alone, Ready: true }, "ALONE", stepMs: 50);
+        Assert.Contains("EIO", Assert.Single(_runtime.Observe(null).Events, entry => entry.Kind == "local.fault").Text);
     }
 
     [Fact]
@@ -258,13 +280,13 @@ public sealed class ModuleRuntimeTests : IAsyncDisposable
     }
 
     /// <summary>Lets the test's clock run until something is so.</summary>
-    private async Task UntilAsync(Func<bool> reached, string what)
+    private async Task UntilAsync(Func<bool> reached, string what, long stepMs = 5)
     {
         while (!reached())
         {
             if (_patience.IsCancellationRequested)
                 Assert.Fail($"Never: {what}. {_runtime.View}; {string.Join(", ", _steps)}");
-            Interlocked.Add(ref _nowMs, 5);
+            Interlocked.Add(ref _nowMs, stepMs);
             _runtime.Put(new RoleInput.Tick());
             await Task.Delay(2);
         }
@@ -337,6 +359,10 @@ public sealed class ModuleRuntimeTests : IAsyncDisposable
 
         public volatile bool Refuses;
 
+        public volatile int CoverFaults;
+
+        public volatile int StopFollowingFaults;
+
         public string? ServeFault { get; set; }
 
         public long Answered;
@@ -378,7 +404,8 @@ public sealed class ModuleRuntimeTests : IAsyncDisposable
 
         public Task FollowAsync(long epoch, CancellationToken cancel) => Step("follow");
 
-        public Task StopFollowingAsync() => Step("stop following");
+        public Task StopFollowingAsync() =>
+            StopFollowingFaults-- > 0 ? throw new IOException("EIO") : Step("stop following");
 
         public Task OpenAsync(string explanation) => Step("open");
 
@@ -390,7 +417,8 @@ public sealed class ModuleRuntimeTests : IAsyncDisposable
             return Step("mount");
         }
 
-        public Task CoverAsync() => Step("cover");
+        public Task CoverAsync() =>
+            CoverFaults-- > 0 ? throw new DataPlane.Fuse.FuseException("A worker did not return.") : Step("cover");
 
         public Task CloseAsync() => Step("close");
 
