@@ -86,6 +86,8 @@ public static class ReplicationBenchmark
             fio, O_DIRECT, libaio, file of {FileBytes >> 20} MiB written before; medians of {Rounds} rounds of {SecondsPerRun:0.#} s, systems interleaved.
             Names: w/r = write/read, 4k/64k/1m = block size, q = depth, 8j = 8 jobs of depth 1, sync = fdatasync after each write
             (its latency is the write's plus the flush's). 4k is random, larger is sequential. Latencies in µs.
+            Pollux and GlusterFS read through their host's page cache, the raw file does not; GlusterFS answers a write that is not
+            flushed before it is replicated (write-behind), Pollux after.
 
             """);
         var line = string.Concat(systems.Select(system => $" | {system,-37}"));

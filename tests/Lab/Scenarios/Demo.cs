@@ -36,7 +36,7 @@ public static class Demo
               {command} module swap {module.Key} --wait 60s
               {command} module show {module.Key}
               tail -f {pair.Machines.Hosts[0].OnMachine($"/var/log/libvirt/{ModuleName}.serial")}     # the guest's console on alpha
-              kill -9 INIT_OF_A_HOST                                       # its power is gone; the VM restarts on the other host
+              kill -9 {pair.Machines.Hosts[0].InitProcessId}     # every process of alpha dies at once; the VM restarts on beta
               eng/demo --stop
             """);
         return 0;
