@@ -50,11 +50,16 @@ internal sealed partial class ServingVolume
     /// <returns>An object that lost its last name by it; 0 if none.</returns>
     private ulong Apply(int slot, Mutation mutation)
     {
+        var error = Errno.None;
         if (CreatesObject(mutation.Kind))
-            mutation = mutation with { Object = ++_lastId };
+        {
+            error = TryNextId(out var id);
+            mutation = mutation with { Object = id };
+        }
         var (changedFrom, changedTo) = ChangedBytes(mutation);
         var pin = default(ActivationPin);
-        var error = changedTo > changedFrom ? Activate(mutation.Object, changedFrom, changedTo, out pin) : Errno.None;
+        if (error == 0 && changedTo > changedFrom)
+            error = Activate(mutation.Object, changedFrom, changedTo, out pin);
         var attributes = default(ObjectAttributes);
         var orphan = 0UL;
         if (error == 0)

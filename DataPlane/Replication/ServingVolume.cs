@@ -32,6 +32,9 @@ internal enum PeerPart
 /// </remarks>
 internal sealed partial class ServingVolume : IModuleVolume
 {
+    /// <summary>Object ids that one durable write reserves.</summary>
+    private const uint IdsReserved = 4096;
+
     private readonly ReplicationOptions _options;
     private readonly ObjectStore _store;
     private readonly ModuleMarks _marks;
@@ -52,6 +55,7 @@ internal sealed partial class ServingVolume : IModuleVolume
     private bool _mirrorsWrites;
     private long _epoch;
     private ulong _lastId;
+    private ulong _reservedId;
     private volatile bool _frozen;
     private bool _quiescing;
     private volatile bool _stopping;
@@ -67,8 +71,26 @@ internal sealed partial class ServingVolume : IModuleVolume
         (_options, _store, _marks, _gate, _completions, _epoch, _moduleTag) = (options, store, marks, gate, completions, epoch, moduleTag);
         _peer = peerIsMember ? PeerPart.Member : PeerPart.Out;
         // Epoch first: no two primacies give the same id. The highest id of the tree guards against one that was restored from elsewhere.
-        _lastId = Math.Max((ulong)epoch << 32, store.HighestId);
-        Adopted = _store.AdoptUnnamed(() => ++_lastId).Count;
+        // One epoch may be served more than once, and its highest objects may be gone by then: what was reserved is never given again.
+        _lastId = _reservedId = Math.Max(Math.Max((ulong)epoch << 32, store.HighestId), store.ReservedId());
+        Adopted = _store.AdoptUnnamed(() => TryNextId(out var id) is var error && error == 0
+            ? id
+            : throw new StorageException("reserving object ids", error)).Count;
+    }
+
+    /// <summary>Needs the mutation lock, or that nobody else has the volume yet.</summary>
+    private int TryNextId(out ulong id)
+    {
+        id = 0;
+        if (_lastId == _reservedId)
+        {
+            var error = _store.ReserveIds(_reservedId + IdsReserved);
+            if (error != 0)
+                return error;
+            _reservedId += IdsReserved;
+        }
+        id = ++_lastId;
+        return Errno.None;
     }
 
     /// <summary>Objects that had no identity when serving began: they appeared while no engine looked.</summary>

@@ -55,6 +55,33 @@ public sealed unsafe partial class ObjectStore
         return adopted;
     }
 
+    /// <summary>The greatest id that was ever reserved here; 0 if none was.</summary>
+    /// <exception cref="StorageException">It cannot be read.</exception>
+    public ulong ReservedId()
+    {
+        var value = stackalloc byte[sizeof(ulong)];
+        nint length;
+        fixed (byte* attribute = "trusted.pollux.reserved\0"u8)
+            length = Libc.FGetXattr(RootFd, attribute, value, sizeof(ulong));
+        if (length < 0 && Libc.LastErrno != Errno.ENODATA)
+            throw StorageException.FromLastErrno("reading the reserved object ids");
+        return length == sizeof(ulong) ? BinaryPrimitives.ReadUInt64LittleEndian(new(value, sizeof(ulong))) : 0;
+    }
+
+    /// <summary>Makes durable that ids up to this one may be in use, or have been.</summary>
+    public int ReserveIds(ulong upTo)
+    {
+        byte* path = stackalloc byte[EntryName.ProcPathBytes], value = stackalloc byte[sizeof(ulong)];
+        EntryName.ProcPath(RootFd, EntryName.Dot, path);
+        BinaryPrimitives.WriteUInt64LittleEndian(new(value, sizeof(ulong)), upTo);
+        fixed (byte* attribute = "trusted.pollux.reserved\0"u8)
+        {
+            if (Libc.LSetXattr(path, attribute, value, sizeof(ulong), 0) != 0)
+                return Libc.LastErrno;
+        }
+        return Libc.FSync(RootFd) == 0 ? Errno.None : Libc.LastErrno;
+    }
+
     private static ObjectStore Open(int directory, ObjectStoreOptions options)
     {
         int rootFd = -1, hiddenFd = -1, stageFd = -1, unlinkedFd = -1;
