@@ -12,7 +12,20 @@ internal static unsafe class DurableFile
     public static void Replace(string path, string text) => Replace(path, Encoding.UTF8.GetBytes(text));
 
     /// <summary>The file belongs to its owner only, whatever mode an older one had.</summary>
+    /// <exception cref="StorageException">It may or may not have been stored.</exception>
     public static void Replace(string path, ReadOnlySpan<byte> content)
+    {
+        try
+        {
+            ReplaceFile(path, content);
+        }
+        catch (Exception e) when (e is UnauthorizedAccessException or (IOException and not StorageException))
+        {
+            throw new StorageException(StorageFault.Io, $"Storing {path} failed: {e.Message}");
+        }
+    }
+
+    private static void ReplaceFile(string path, ReadOnlySpan<byte> content)
     {
         var temporary = path + ".new";
         File.Delete(temporary);
