@@ -74,11 +74,17 @@ internal sealed class FollowingReplica(ReplicationOptions options, ObjectStore s
                 _session = session;
                 _epochMin = Math.Max(_epochMin, hello.Epoch);
             }
-            await Task.Factory.StartNew(session.Run, CancellationToken.None, TaskCreationOptions.LongRunning, TaskScheduler.Default).ConfigureAwait(false);
-            lock (_lock)
+            try
             {
-                _session = null;
-                _lastEnd = $"a session of the primary; the last one ended: {session.Link.EndReason}";
+                await Task.Factory.StartNew(session.Run, CancellationToken.None, TaskCreationOptions.LongRunning, TaskScheduler.Default).ConfigureAwait(false);
+            }
+            finally
+            {
+                lock (_lock)
+                {
+                    _session = null;
+                    _lastEnd = $"a session of the primary; the last one ended: {session.Link.EndReason}";
+                }
             }
         }
         finally

@@ -1,7 +1,3 @@
-using System.Net.Sockets;
-using System.Security.Authentication;
-using Pollux.DataPlane.Identity;
-
 namespace Pollux.DataPlane.Replication;
 
 /// <summary>Keeps a replication session with the peer for as long as it is attached: dials, runs the session, dials again after a bounded,
@@ -91,7 +87,7 @@ internal sealed class PeerAttachment(ReplicationOptions options, ServingVolume v
         {
             stream = await options.Dial(deadline.Token).ConfigureAwait(false);
         }
-        catch (Exception e) when (e is IOException or SocketException or AuthenticationException or IdentityException or OperationCanceledException)
+        catch (Exception e)
         {
             return (null, e is OperationCanceledException ? "the peer could not be reached in time" : $"the peer could not be reached: {e.Message}");
         }

@@ -22,7 +22,7 @@ internal sealed class ReplicaFlusher
     public ReplicaFlusher(string name, ObjectStore store, ReplicaSession session)
     {
         (_store, _session) = (store, session);
-        _thread = new Thread(Run) { IsBackground = true, Name = $"flush {name}" };
+        _thread = new Thread(RunGuarded) { IsBackground = true, Name = $"flush {name}" };
         _thread.Start();
     }
 
@@ -53,6 +53,18 @@ internal sealed class ReplicaFlusher
             }
             _requests.Add(request);
             Monitor.Pulse(_lock);
+        }
+    }
+
+    private void RunGuarded()
+    {
+        try
+        {
+            Run();
+        }
+        catch (Exception e)
+        {
+            _session.Fail(0, 0, $"the replica's flushes failed: {e.GetType().Name}: {e.Message}");
         }
     }
 

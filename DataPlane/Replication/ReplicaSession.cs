@@ -78,6 +78,10 @@ internal sealed class ReplicaSession
             if (Answer())
                 ApplyUntilTheEnd();
         }
+        catch (Exception e)
+        {
+            Fail(0, 0, $"the replica's session failed: {e.GetType().Name}: {e.Message}");
+        }
         finally
         {
             Link.End("the session has ended");

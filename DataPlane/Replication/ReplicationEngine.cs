@@ -136,8 +136,15 @@ public sealed class ReplicationEngine : IReplicationEngine
         RunLong(
             () =>
             {
-                if (volume.Quiesce())
-                    _options.Events.Quiesced();
+                try
+                {
+                    if (volume.Quiesce())
+                        _options.Events.Quiesced();
+                }
+                catch (Exception e)
+                {
+                    volume.RaiseLocalFault($"quiescing failed: {e.GetType().Name}: {e.Message}");
+                }
                 return true;
             },
             CancellationToken.None);
@@ -219,9 +226,22 @@ public sealed class ReplicationEngine : IReplicationEngine
         FollowingReplica? replica;
         lock (_lock)
             replica = _replica;
-        await (replica is null
-            ? FollowingReplica.RefuseAsync(stream, new Refusal(RefusalCode.NotFollowing, "this host does not follow now"))
-            : replica.RunAsync(stream, hello)).ConfigureAwait(false);
+        try
+        {
+            await (replica is null
+                ? FollowingReplica.RefuseAsync(stream, new Refusal(RefusalCode.NotFollowing, "this host does not follow now"))
+                : replica.RunAsync(stream, hello)).ConfigureAwait(false);
+        }
+        catch (ObjectDisposedException)
+        {
+            // It came while this host stopped following.
+            await stream.DisposeAsync().ConfigureAwait(false);
+        }
+        catch (Exception e)
+        {
+            await stream.DisposeAsync().ConfigureAwait(false);
+            _options.Events.LocalFault($"a session of the peer failed: {e.GetType().Name}: {e.Message}");
+        }
     }
 
     private static Task<T> RunLong<T>(Func<T> work, CancellationToken cancel) =>

@@ -1,5 +1,3 @@
-using System.Net.Sockets;
-using System.Security.Authentication;
 using Pollux.DataPlane.Core.Replication;
 
 namespace Pollux.DataPlane.Replication;
@@ -224,8 +222,9 @@ internal sealed class ReplicationLink : IDisposable
             }
             End("the peer closed the connection");
         }
-        catch (Exception e) when (IsLinkFailure(e))
+        catch (Exception e)
         {
+            // Whatever a stream that is closed meanwhile throws: the link is over, and says why.
             End($"receiving failed: {e.Message}");
         }
         return false;
@@ -257,7 +256,7 @@ internal sealed class ReplicationLink : IDisposable
         {
             _stream.Write(_send, batch.Offset, batch.Bytes);
         }
-        catch (Exception e) when (IsLinkFailure(e))
+        catch (Exception e)
         {
             End($"sending failed: {e.Message}");
         }
@@ -320,9 +319,6 @@ internal sealed class ReplicationLink : IDisposable
         offset = _writeOffset;
         return readOffset - _writeOffset > bytes;
     }
-
-    private static bool IsLinkFailure(Exception e) =>
-        e is IOException or SocketException or ObjectDisposedException or AuthenticationException or InvalidOperationException or OperationCanceledException;
 
     private struct Reserved
     {
