@@ -43,4 +43,8 @@ public sealed class ReplicationOptions
     /// <summary>For the steps of a resync in which the peer is busy with its tree and acknowledges nothing. A million objects take
     /// about a minute.</summary>
     public TimeSpan ResyncStepDeadline { get; init; } = TimeSpan.FromMinutes(3);
+
+    /// <summary>Copied between two flushes of a resync, bytes. What is flushed on both hosts need not be copied again when the session is
+    /// lost, and no flush has much more than this to write: 10 s on a slow disk.</summary>
+    public long ResyncFlushBytes { get; init; } = 1L << 30;
 }

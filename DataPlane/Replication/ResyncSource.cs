@@ -108,6 +108,10 @@ internal sealed class ResyncSource(ReplicationOptions options, ServingVolume vol
         {
             volume.RaiseLocalFault($"the tree could not be read for a resync: {e.Message}");
         }
+        catch (Exception e)
+        {
+            session.Link.End($"the resync failed here: {e.GetType().Name}: {e.Message}");
+        }
         _clock.Stop();
         Running = false;
         activity?.SetTag("bytes", DoneBytes);
@@ -146,10 +150,18 @@ internal sealed class ResyncSource(ReplicationOptions options, ServingVolume vol
     private bool CopyAll()
     {
         var cursor = default(DirtyCursor);
+        var unflushed = 0L;
         while (volume.CopyNext(session, ref cursor, out var bytes))
         {
             if (bytes == 0)
                 return true;
+            unflushed += bytes;
+            if (unflushed >= options.ResyncFlushBytes)
+            {
+                unflushed = 0;
+                if (!volume.FlushEverything(withPeer: true).PeerConfirmed)
+                    return false;
+            }
             var done = Interlocked.Add(ref _doneBytes, bytes);
             if (done > TotalBytes)
                 Interlocked.Exchange(ref _totalBytes, done);

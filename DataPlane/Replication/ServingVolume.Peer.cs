@@ -310,6 +310,9 @@ internal sealed partial class ServingVolume
         : _peer == PeerPart.Member && _session is null ? $"the peer or the record: {_waitingFor ?? "no session yet"}"
         : _marks.WaitingFor ?? _waitingFor;
 
+    /// <summary>This copy has failed: nothing of it counts as stable any more.</summary>
+    private bool HasFault => Volatile.Read(ref _faults) != 0;
+
     public void RaiseLocalFault(string reason)
     {
         // One report is enough: the role machine gives up this primacy.

@@ -81,7 +81,9 @@ internal sealed partial class ServingVolume
         }
         lock (_gate)
         {
-            _mirrorsWrites = _session == session;
+            // A session that has been replaced changes nothing of its successor.
+            if (_session == session)
+                _mirrorsWrites = true;
             _ledger.CollectUnsent(unsent);
         }
         ClipWholeObjects();
@@ -251,7 +253,7 @@ internal sealed partial class ServingVolume
         var error = _store.FlushAll();
         if (error != 0)
             RaiseLocalFault($"the flush at the end of a resync failed: {Errno.Describe(error)}");
-        var upToDate = error == 0 && awaitUpToDate();
+        var upToDate = error == 0 && !HasFault && awaitUpToDate();
         lock (_gate)
         {
             if (_session != session)

@@ -93,6 +93,9 @@ internal sealed partial class ServingVolume
             error = obj == 0 ? _store.FlushAll() : _store.Flush(obj, dataOnly);
         if (error is Errno.EIO or Errno.ENOSPC or Errno.EDQUOT)
             RaiseLocalFault($"a flush failed: {Errno.Describe(error)}");
+        // The kernel reports lost pages once; the next flush would find nothing wrong. So none succeeds after a fault.
+        else if (error == 0 && HasFault)
+            error = Errno.EIO;
         lock (_gate)
             _ledger.LocalDone(slot, error, 0);
         DeliverEnded();
@@ -205,7 +208,8 @@ internal sealed partial class ServingVolume
                 Kind = FrameKind.Flush, Flags = dataOnly ? FrameFlags.DataOnly : FrameFlags.None, OffsetBytes = slot,
             };
             _flushTokens[slot] = _marks.BeginFlush(obj);
-            session.FlushSent(slot);
+            // The flush of a resync has to write what was copied, which may fill the peer's page cache; no guest waits for it.
+            session.FlushSent(slot, withPeer ? _options.ResyncStepDeadline : _options.FlushDeadline);
         }
         session.Link.Commit(frame, header, mayInline: true);
         return true;
@@ -327,7 +331,11 @@ internal sealed partial class ServingVolume
     private void MakePeerEqualAfterFailedWrite(int slot, SourceSession? session, ulong obj, long offsetBytes, int length, int error)
     {
         if (error is Errno.EIO or Errno.EROFS)
+        {
+            // What can be read here may be anything; the peer's copy is the good one, so nothing of this one goes there any more.
             RaiseLocalFault($"a write of object {obj:x} failed: {Errno.Describe(error)}");
+            return;
+        }
         if (session is null)
             return;
         var content = new byte[length];
@@ -335,10 +343,12 @@ internal sealed partial class ServingVolume
         var cutBytes = MutationCodec.SizeOf(cut);
         lock (_gate)
         {
+            _ledger.Repairs(slot);
+            WakeAll();
             FrameReservation contentFrame;
             FrameReservation cutFrame;
             // Other writes of this object that run now may lie beyond it: the file's length is known only when they are done.
-            while (_ledger.OthersRun(slot) || !_ledger.CanSend || !session.Link.TryReserve(length, cutBytes, out contentFrame, out cutFrame))
+            while (_ledger.OthersRun(slot) || !_ledger.CanSendTwo || !session.Link.TryReserve(length, cutBytes, out contentFrame, out cutFrame))
             {
                 if (_stopping || _session != session)
                     return;
@@ -346,7 +356,12 @@ internal sealed partial class ServingVolume
             }
             // Disk calls under the gate, so that nothing comes between what is read and what is sent. A full disk is not on the way of
             // a good write.
-            var known = _store.GetAttributes(obj, out var attributes) == 0 && _store.Read(obj, offsetBytes, content, out _) == 0;
+            if (_store.GetAttributes(obj, out var attributes) != 0 || _store.Read(obj, offsetBytes, content, out _) != 0)
+            {
+                // The reserved frames are never sent: the link ends first.
+                session.Link.End($"what a failed write left of object {obj:x} could not be read");
+                return;
+            }
             var header = new FrameHeader(FrameKind.Write, FrameFlags.None, length, _epoch, 0, obj, offsetBytes);
             content.CopyTo(session.Link.PayloadOf(contentFrame));
             session.Link.Commit(contentFrame, header with { Sequence = _ledger.SentAgain(slot, length) }, mayInline: false);
@@ -355,8 +370,6 @@ internal sealed partial class ServingVolume
                 cutFrame,
                 header with { Kind = FrameKind.Mutation, PayloadBytes = cutBytes, OffsetBytes = 0, Sequence = _ledger.SentAgain(slot, cutBytes) },
                 mayInline: false);
-            if (!known)
-                session.Link.End($"what a failed write left of object {obj:x} could not be read");
         }
     }
 }

@@ -12,7 +12,7 @@ internal sealed class SourceSession
     private readonly ServingVolume _volume;
     private readonly bool _inSync;
     private readonly object _flushLock = new();
-    private readonly long[] _flushSentMs = new long[WriteLedger.Slots];
+    private readonly long[] _flushDueMs = new long[WriteLedger.Slots];
     private int _flushesOut;
 
     private ulong _watchedApplied;
@@ -58,6 +58,11 @@ internal sealed class SourceSession
             if (Greet() is { } answer && Begin(answer))
                 ReceiveUntilTheEnd();
         }
+        catch (Exception e)
+        {
+            // A fault of the engine is a lost session with its reason: the role machine excludes the peer or dials again.
+            Link.End($"the session failed here: {e.GetType().Name}: {e.Message}");
+        }
         finally
         {
             Link.End("the session has ended");
@@ -78,11 +83,12 @@ internal sealed class SourceSession
         Interlocked.Exchange(ref _phaseDeadlineMs, 0);
     }
 
-    public void FlushSent(int slot)
+    /// <param name="deadline">How long the peer may take for it.</param>
+    public void FlushSent(int slot, TimeSpan deadline)
     {
         lock (_flushLock)
         {
-            _flushSentMs[slot] = Environment.TickCount64;
+            _flushDueMs[slot] = Environment.TickCount64 + (long)deadline.TotalMilliseconds;
             _flushesOut++;
         }
     }
@@ -91,9 +97,9 @@ internal sealed class SourceSession
     {
         lock (_flushLock)
         {
-            if (_flushSentMs[slot] == 0)
+            if (_flushDueMs[slot] == 0)
                 return;
-            _flushSentMs[slot] = 0;
+            _flushDueMs[slot] = 0;
             _flushesOut--;
         }
     }
@@ -216,9 +222,9 @@ internal sealed class SourceSession
             Link.End($"the peer owes acknowledgements of {sent - applied} frames ({bytes} bytes) for more than {_options.ProgressDeadline.TotalSeconds:0.#} s");
             return;
         }
-        if (OldestFlushMs() is var oldest && oldest != 0 && now - oldest > (long)_options.FlushDeadline.TotalMilliseconds)
+        if (FirstFlushDueMs() is var due && due != 0 && now > due)
         {
-            Link.End($"a flush on the peer takes longer than {_options.FlushDeadline.TotalSeconds:0.#} s");
+            Link.End("a flush on the peer takes too long");
             return;
         }
         var silence = now - Link.LastReceivedMs;
@@ -228,19 +234,19 @@ internal sealed class SourceSession
             Link.Commit(frame, new FrameHeader(FrameKind.Ping, FrameFlags.None, 0, _volume.Epoch, 0, 0, 0), mayInline: false);
     }
 
-    private long OldestFlushMs()
+    private long FirstFlushDueMs()
     {
         lock (_flushLock)
         {
             if (_flushesOut == 0)
                 return 0;
-            var oldest = long.MaxValue;
-            foreach (var sentMs in _flushSentMs)
+            var first = long.MaxValue;
+            foreach (var dueMs in _flushDueMs)
             {
-                if (sentMs != 0 && sentMs < oldest)
-                    oldest = sentMs;
+                if (dueMs != 0 && dueMs < first)
+                    first = dueMs;
             }
-            return oldest == long.MaxValue ? 0 : oldest;
+            return first == long.MaxValue ? 0 : first;
         }
     }
 }

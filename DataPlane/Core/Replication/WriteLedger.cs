@@ -73,6 +73,7 @@ public sealed class WriteLedger
     public ulong LastApplied { get; private set; }
     public long UnacknowledgedBytes { get; private set; }
     public bool CanSend => LastSent - LastApplied < UnacknowledgedMax;
+    public bool CanSendTwo => LastSent - LastApplied < UnacknowledgedMax - 1;
 
     /// <summary>How many slot numbers there are.</summary>
     public const int Slots = OperationsMax + InternalMax;
@@ -125,12 +126,15 @@ public sealed class WriteLedger
 
     public bool Started(int slot) => _slots[slot].Started;
 
-    /// <summary>The local part of another operation of the same object runs.</summary>
+    /// <summary>The operation's local disk calls are over; it stays in its local part to repair the peer's copy.</summary>
+    public void Repairs(int slot) => _slots[slot].Repairs = true;
+
+    /// <summary>Disk calls of another operation of the same object run. Those that only repair do not count: two would wait for each other.</summary>
     public bool OthersRun(int slot)
     {
         for (var other = _objects[_slots[slot].Object].Tail; other >= 0; other = _slots[other].Previous)
         {
-            if (other != slot && _slots[other] is { Started: true, LocalDone: false })
+            if (other != slot && _slots[other] is { Started: true, LocalDone: false, Repairs: false })
                 return true;
         }
         return false;
@@ -375,6 +379,7 @@ public sealed class WriteLedger
         public bool PeerDone;
         public bool Started;
         public bool LocalDone;
+        public bool Repairs;
         public bool Joined;
         public bool Ready;
         public OperationKind Kind;

@@ -45,6 +45,33 @@ public class FullDiskTests
         pair.AssertEqual();
     }
 
+    [FullDiskFact]
+    public async Task Writes_that_fail_together_on_a_full_disk_all_end_and_keep_both_copies_equal()
+    {
+        using var small = new SmallFileSystem();
+        await using var pair = new ReplicationPair(bDirectory: small.Path);
+        pair.B.Record(1, "b", "b");
+        await pair.B.Serve(1);
+        pair.A.Record(1, "b", "b");
+        await pair.A.Engine.FollowAsync(1, CancellationToken.None);
+        pair.B.Engine.AttachPeer(1, inSync: false);
+        pair.B.Expect("caught-up");
+        var file = await pair.B.Create("disk");
+        for (var i = 0; i < 11; i++)
+            await pair.B.Write(file, (long)i << 20, MirroringTests.Pattern(i, 1 << 20)).WaitAsync(ReplicationHost.Deadline);
+        using var together = new Barrier(4);
+        var writes = Enumerable.Range(11, 4).Select(i => Task.Factory.StartNew(
+            () =>
+            {
+                together.SignalAndWait(ReplicationHost.Deadline);
+                return pair.B.Write(file, (long)i << 20, MirroringTests.Pattern(i, 1 << 20));
+            },
+            TaskCreationOptions.LongRunning).Unwrap()).ToArray();
+        Assert.Contains(Errno.ENOSPC, await Task.WhenAll(writes).WaitAsync(ReplicationHost.Deadline));
+        Assert.True(pair.B.Engine.Status.SessionUp);
+        pair.AssertEqual();
+    }
+
     /// <summary>Needs a mount, and a tmpfs with trusted extended attributes.</summary>
     private sealed class FullDiskFactAttribute : FactAttribute
     {

@@ -58,6 +58,9 @@ internal sealed class ReplicationHost : IReplicationEvents, ISyncBases, IVolumeC
     /// <summary>Puts something between accepted sockets and the engine.</summary>
     public Func<Stream, Stream> Wrap { get; set; } = static stream => stream;
 
+    /// <summary>Puts something between the engine and the sockets that it dials.</summary>
+    public Func<Stream, Stream> WrapDialled { get; set; } = static stream => stream;
+
     /// <summary>False: events are only recorded, the test does the rest.</summary>
     public bool Obliging { get; set; } = true;
 
@@ -177,8 +180,11 @@ internal sealed class ReplicationHost : IReplicationEvents, ISyncBases, IVolumeC
         return (tag, done.Task);
     }
 
-    private ReplicationEngine NewEngine() => new(new ReplicationOptions
+    private ReplicationEngine NewEngine() => new(NewOptions());
+
+    public ReplicationOptions NewOptions() => new()
     {
+        ResyncFlushBytes = 4 << 20,
         Module = "m",
         PeerHost = PeerName,
         Incarnation = Incarnation,
@@ -188,7 +194,7 @@ internal sealed class ReplicationHost : IReplicationEvents, ISyncBases, IVolumeC
         Dial = DialAsync,
         Bases = this,
         Events = this,
-    });
+    };
 
     private async ValueTask<Stream> DialAsync(CancellationToken cancel)
     {
@@ -197,7 +203,7 @@ internal sealed class ReplicationHost : IReplicationEvents, ISyncBases, IVolumeC
         {
             await socket.ConnectAsync(_peer!, cancel);
             SocketTuning.Apply(socket, TimeSpan.FromSeconds(4));
-            return new NetworkStream(socket, ownsSocket: true);
+            return WrapDialled(new NetworkStream(socket, ownsSocket: true));
         }
         catch
         {

@@ -29,6 +29,21 @@ public class WriteLedgerTests(ITestOutputHelper output)
     }
 
     [Fact]
+    public void Two_failed_writes_of_an_object_do_not_wait_for_each_other_to_repair_the_peer()
+    {
+        var first = Write(0, 10);
+        var second = Write(10, 20);
+        _ledger.Start(first);
+        _ledger.Start(second);
+        Assert.True(_ledger.OthersRun(first));
+        _ledger.Repairs(second);
+        Assert.False(_ledger.OthersRun(first));
+        Assert.True(_ledger.OthersRun(second), "the first one's disk calls run still");
+        _ledger.Repairs(first);
+        Assert.False(_ledger.OthersRun(second));
+    }
+
+    [Fact]
     public void Overlapping_operations_of_an_object_proceed_in_order_of_arrival()
     {
         var a = Write(0, 10);
