@@ -31,6 +31,9 @@ public interface IHypervisor : IAsyncDisposable
 
     /// <summary>The process that executes the domain now, or null if there is certainly none. Does not ask the hypervisor's daemon.</summary>
     int? EmulatorPid(string domain);
+
+    /// <summary>Ends the process that executes the domain, if there is one, by SIGKILL. Does not ask the hypervisor's daemon.</summary>
+    void KillEmulator(string domain);
 }
 
 public enum CallOutcome

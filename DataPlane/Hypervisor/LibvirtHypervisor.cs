@@ -87,6 +87,8 @@ public sealed partial class LibvirtHypervisor : IHypervisor
             : new DomainStatus(DomainState.Unknown, OneLine(result.Error));
     }
 
+    public void KillEmulator(string domain) => EmulatorProcess.Kill(domain);
+
     public int? EmulatorPid(string domain)
     {
         // One look at a known process instead of one at every process of the machine.

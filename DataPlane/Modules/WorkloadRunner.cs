@@ -154,7 +154,7 @@ internal sealed class WorkloadRunner : IAsyncDisposable
             await hypervisor.DestroyAsync(domain, cancel).ConfigureAwait(false);
             if (hypervisor.EmulatorPid(domain) is null)
                 break;
-            EmulatorProcess.Kill(domain);
+            hypervisor.KillEmulator(domain);
             await Task.Delay(ActingMs, cancel).ConfigureAwait(false);
         }
 
@@ -312,7 +312,7 @@ internal sealed class WorkloadRunner : IAsyncDisposable
         {
             await _hypervisor.DestroyAsync(_domain, _stop.Token).ConfigureAwait(false);
             if (_hypervisor.EmulatorPid(_domain) is not null)
-                EmulatorProcess.Kill(_domain);
+                _hypervisor.KillEmulator(_domain);
         }
         else if (pause)
         {

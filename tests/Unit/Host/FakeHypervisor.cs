@@ -61,6 +61,8 @@ internal sealed class FakeHypervisor : IHypervisor
             _ => "",
         }));
 
+    public void KillEmulator(string domain) => Set(domain, DomainState.Stopped);
+
     public int? EmulatorPid(string domain) => Get(domain) is DomainState.Running or DomainState.Paused ? 1 : null;
 
     public ValueTask DisposeAsync() => ValueTask.CompletedTask;
