@@ -61,7 +61,10 @@ internal sealed class FakeHypervisor : IHypervisor
             _ => "",
         }));
 
-    public void KillEmulator(string domain) => Set(domain, DomainState.Stopped);
+    /// <summary>Does nothing: a domain of the fake ends by its calls only.</summary>
+    public void KillEmulator(string domain)
+    {
+    }
 
     public int? EmulatorPid(string domain) => Get(domain) is DomainState.Running or DomainState.Paused ? 1 : null;
 
