@@ -62,11 +62,11 @@ public sealed partial class DataPlaneHost : IControlEvents, IPeerEvents, IModule
             runtime.Put(new RoleInput.BeaconAnswered(answer));
     }
 
-    void IPeerEvents.ContentReceived(string module, long contentBytes)
+    void IPeerEvents.ContentReceived(string module, Guid record, long contentBytes)
     {
         // Names that no desired state knows are not kept.
         if (_slots.ContainsKey(module))
-            _contentOfPeer[module] = contentBytes;
+            _contentOfPeer[module] = (record, contentBytes);
     }
 
     void IPeerEvents.PeerChanged() => _control.Changed();

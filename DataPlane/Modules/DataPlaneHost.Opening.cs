@@ -36,9 +36,11 @@ public sealed partial class DataPlaneHost : IModuleMaker
         if (!holdsData)
         {
             var until = BootClock.NowMs + (long)PeerWaitMax.TotalMilliseconds;
-            while (!_contentOfPeer.TryGetValue(desired.Module, out content) && BootClock.NowMs < until)
+            (Guid Record, long Bytes) told;
+            while (!(_contentOfPeer.TryGetValue(desired.Module, out told) && told.Record == desired.Record.Incarnation) && BootClock.NowMs < until)
                 await Task.Delay(ActingMs, _stop.Token).ConfigureAwait(false);
-            if (!_contentOfPeer.ContainsKey(desired.Module))
+            content = told.Bytes;
+            if (told.Record != desired.Record.Incarnation)
             {
                 return new PreparationVerdict(false, new ObservedProblem("peer.unreachable", "The hosts do not reach each other",
                     "The module was not created; nothing was changed.",
@@ -128,9 +130,10 @@ public sealed partial class DataPlaneHost : IModuleMaker
         try
         {
             var bytes = await Task.Run(() => ModulePreparation.ContentBytes(desired.Directory), _stop.Token).ConfigureAwait(false);
-            while (_desired?.Modules.Any(module => module.Module == desired.Module && module.Phase == ModulePhase.Preparing) == true)
+            while (_desired?.Modules.Any(module => module.Module == desired.Module && module.Record.Incarnation == desired.Record.Incarnation
+                && module.Phase == ModulePhase.Preparing) == true)
             {
-                _peers.SendContent(desired.Module, bytes);
+                _peers.SendContent(desired.Module, desired.Record.Incarnation, bytes);
                 await Task.Delay(ContentInterval, _stop.Token).ConfigureAwait(false);
             }
         }

@@ -11,7 +11,7 @@ public interface IPeerEvents
     void BeaconAnswered(string module, BeaconAnswer answer);
 
     /// <summary>The peer is the initial host of a module that is being prepared, and says how much its directory holds.</summary>
-    void ContentReceived(string module, long contentBytes);
+    void ContentReceived(string module, Guid record, long contentBytes);
 
     /// <summary><see cref="PeerLink.PeerReachable"/> or <see cref="PeerLink.Status"/> changed.</summary>
     void PeerChanged();

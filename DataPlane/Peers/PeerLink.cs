@@ -85,8 +85,8 @@ public sealed class PeerLink : IAsyncDisposable
     public void Send(string module, Beacon beacon) => _dialled?.Put(module, new PeerMessage(Module: module, Beacon: beacon));
 
     /// <summary>Tells the peer how much the directory of a module under preparation holds.</summary>
-    public void SendContent(string module, long contentBytes) =>
-        _dialled?.Put(module, new PeerMessage(Module: module, ContentBytes: contentBytes));
+    public void SendContent(string module, Guid record, long contentBytes) =>
+        _dialled?.Put(module, new PeerMessage(Module: module, ContentOf: record, ContentBytes: contentBytes));
 
     /// <summary>Answers on the connection that the module's last beacon came on.</summary>
     public void Answer(string module, BeaconAnswer answer)
@@ -334,9 +334,9 @@ public sealed class PeerLink : IAsyncDisposable
                 _beaconCameOn[module] = link;
             _events.BeaconReceived(module, beacon);
         }
-        else if (message is { Module: { } prepared, ContentBytes: { } bytes })
+        else if (message is { Module: { } prepared, ContentOf: { } record, ContentBytes: { } bytes })
         {
-            _events.ContentReceived(prepared, bytes);
+            _events.ContentReceived(prepared, record, bytes);
         }
         else if (message.Ping is { } ping)
         {

@@ -84,6 +84,7 @@ internal sealed class ReplicaSession
         }
         finally
         {
+            Link.DiscardRest();
             Link.End("the session has ended");
             _flusher.Stop();
             activity?.SetTag("end", Link.EndReason);

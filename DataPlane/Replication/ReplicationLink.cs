@@ -40,6 +40,8 @@ internal sealed class ReplicationLink : IDisposable
     private int _receiveStart;
     private int _receiveEnd;
     private string? _endReason;
+    private string? _partingReason;
+    private Timer? _partingLimit;
 
     /// <param name="roomFreed">Called without locks after the send buffer has got room.</param>
     public ReplicationLink(Stream stream, string name, int sendBytesMax, Action roomFreed)
@@ -146,6 +148,8 @@ internal sealed class ReplicationLink : IDisposable
     {
         while (true)
         {
+            if (Volatile.Read(ref _partingReason) is not null)
+                _receiveStart = _receiveEnd = 0;
             var received = _receive.AsSpan(_receiveStart, _receiveEnd - _receiveStart);
             switch (FrameHeader.TryDecode(received, out header, out payload))
             {
@@ -166,15 +170,17 @@ internal sealed class ReplicationLink : IDisposable
     /// <summary>Ends the link; the first reason is kept. Never blocks for long; any thread.</summary>
     public void End(string reason)
     {
-        if (Interlocked.CompareExchange(ref _endReason, reason, null) is not null)
+        if (Interlocked.CompareExchange(ref _endReason, Volatile.Read(ref _partingReason) ?? reason, null) is not null)
             return;
+        _partingLimit?.Dispose();
         _stream.Dispose();
         lock (_sendLock)
             Monitor.PulseAll(_sendLock);
         _roomFreed();
     }
 
-    /// <summary>Ends the link when what was committed is sent, or after a second.</summary>
+    /// <summary>Ends the link when what was committed is sent and the peer has closed, a second each at most. Closing with bytes unread would
+    /// reset the connection, and the last frame, which says why, could be lost on its way. The receiving thread calls <see cref="DiscardRest"/>.</summary>
     public void EndAfterSending(string reason)
     {
         var clock = System.Diagnostics.Stopwatch.StartNew();
@@ -187,7 +193,17 @@ internal sealed class ReplicationLink : IDisposable
                 _roomWaiters--;
             }
         }
-        End(reason);
+        if (Interlocked.CompareExchange(ref _partingReason, reason, null) is null)
+            _partingLimit = new Timer(static link => ((ReplicationLink)link!).End("the peer did not close"), this, 1_000, Timeout.Infinite);
+    }
+
+    /// <summary>After <see cref="EndAfterSending"/>: throws away what still arrives, until the peer closes. For the receiving thread only.</summary>
+    public void DiscardRest()
+    {
+        if (Volatile.Read(ref _partingReason) is not null)
+            while (Receive(out _, out _))
+            {
+            }
     }
 
     public void Dispose() => End("closed");

@@ -41,8 +41,9 @@ public sealed class PeerLinkTests : IDisposable
         b.Link.SetPeer("c1/a", a.Address);
         await UntilArrivesAsync(a, b);
         await UntilArrivesAsync(b, a);
-        a.Link.SendContent("c1/new", 4096);
-        Assert.Equal(4096, await b.Events.Content.Reader.ReadAsync(Cancel));
+        var record = Guid.NewGuid();
+        a.Link.SendContent("c1/new", record, 4096);
+        Assert.Equal((record, 4096), await b.Events.Content.Reader.ReadAsync(Cancel));
     }
 
     [Fact]
@@ -244,7 +245,7 @@ public sealed class PeerLinkTests : IDisposable
 
         public Channel<BeaconAnswer> Answers { get; } = Channel.CreateUnbounded<BeaconAnswer>();
 
-        public Channel<long> Content { get; } = Channel.CreateUnbounded<long>();
+        public Channel<(Guid Record, long Bytes)> Content { get; } = Channel.CreateUnbounded<(Guid, long)>();
 
         public Action<string, Beacon> Answer { get; set; } = (_, _) => { };
 
@@ -256,7 +257,7 @@ public sealed class PeerLinkTests : IDisposable
 
         public void BeaconAnswered(string module, BeaconAnswer answer) => Answers.Writer.TryWrite(answer);
 
-        public void ContentReceived(string module, long contentBytes) => Content.Writer.TryWrite(contentBytes);
+        public void ContentReceived(string module, Guid record, long contentBytes) => Content.Writer.TryWrite((record, contentBytes));
 
         public void PeerChanged() => _changed.Release();
 
