@@ -84,9 +84,11 @@ public sealed partial class DataPlaneHost : IControlEvents, IPeerEvents, IModule
 
     private ObservedState Observe()
     {
+        // Read first: what is said of the modules is at least as new as the version it is said to answer.
+        var version = Interlocked.Read(ref _observedVersion);
         var modules = _slots.OrderBy(slot => slot.Key, StringComparer.Ordinal).Select(slot => slot.Value.Observe()).OfType<ObservedModule>().ToArray();
         var eventsMax = Math.Min(ObservedModule.EventsMax, EventsTotalMax / Math.Max(1, modules.Length));
-        return new ObservedState(Interlocked.Read(ref _observedVersion), _peers.PeerReachable,
+        return new ObservedState(version, _peers.PeerReachable,
             [.. modules.Select(module => module.Events.Length <= eventsMax ? module : module with { Events = module.Events[^eventsMax..] })]);
     }
 

@@ -23,6 +23,7 @@ internal sealed class ModuleSlot(string module, string self, IModuleMaker maker)
     private volatile ModuleRuntime? _runtime;
     private volatile PreparationVerdict? _verdict;
     private volatile string? _fault;
+    private Guid _preparedFor;
     private long _retryMs;
     private readonly long _sinceMs = DateTimeOffset.UtcNow.ToUnixTimeMilliseconds();
 
@@ -98,6 +99,13 @@ internal sealed class ModuleSlot(string module, string self, IModuleMaker maker)
 
     private bool Prepare(DesiredModule desired)
     {
+        if (_preparedFor != desired.Record.Incarnation)
+        {
+            // Between two looks the name has become another module's: a verdict on the former one says nothing of it.
+            if (_preparing is { IsCompleted: false })
+                return true;
+            (_preparedFor, _preparing, _verdict) = (desired.Record.Incarnation, null, null);
+        }
         if (_verdict is not null)
             return false;
         _preparing ??= maker.PrepareAsync(desired);
