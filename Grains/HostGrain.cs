@@ -118,7 +118,7 @@ public sealed partial class HostGrain : Grain, IHostGrain
         var addresses = peer is null ? new HostAddresses(null, null) : await GrainFactory.GetGrain<IHostGrain>(peer).ReadAddressesAsync();
         var orders = await Task.WhenAll(cluster.Modules.Select(entry =>
             GrainFactory.GetGrain<IMirrorModuleGrain>(GrainKey.Of(cluster.Name, entry.Module)).ReadOrderAsync()));
-        var wanted = new DesiredHost(0, peer, addresses, cluster.Policy.DetectionMs, [.. orders.OfType<ModuleOrder>()]);
+        var wanted = new DesiredHost(0, peer, addresses, cluster.Policy.DetectionMs, [.. orders.OfType<ModuleOrder>()], cluster.Policy.Link);
 
         var fingerprint = DesiredFingerprint.Of(wanted);
         if (fingerprint != _state.Value.DesiredFingerprint)

@@ -82,9 +82,14 @@ public enum ModulePhase
 /// <param name="InitialHost">The host whose directory holds the data when the module is created.</param>
 /// <param name="Record">The arbiter's record as of now, so that a host that has none can begin.</param>
 /// <param name="Command">A one-shot command that is not yet done, or null.</param>
+/// <param name="Link"><c>tls</c> or <c>plaintext</c>: how the module's data travels to the peer. Anything else, and nothing, means <c>tls</c>.</param>
 public sealed record DesiredModule(
     string Module, ModulePhase Phase, string Directory, VmSpec? Vm, string InitialHost, long DetectionMs, bool Run,
-    RecordMessage Record, ModuleCommand? Command);
+    RecordMessage Record, ModuleCommand? Command, string? Link = null)
+{
+    public const string TlsLink = "tls";
+    public const string PlaintextLink = "plaintext";
+}
 
 /// <param name="Domain">libvirt's domain name.</param>
 /// <param name="DefinitionFile">File name of the domain XML inside the module's directory: it is replicated with the data.</param>

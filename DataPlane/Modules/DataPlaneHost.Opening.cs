@@ -78,6 +78,7 @@ public sealed partial class DataPlaneHost : IModuleMaker
         await front.OpenAsync(ModuleRuntime.CoverText(desired.Module, _identity.Host, "STOP", "it has just started.")).ConfigureAwait(false);
         var incarnation = Guid.NewGuid();
         var timings = new RoleTimings(desired.DetectionMs);
+        var plaintext = desired.Link == DesiredModule.PlaintextLink;
         var runtime = new ModuleRuntime(new ModuleRuntimeOptions
         {
             Module = desired.Module,
@@ -100,7 +101,8 @@ public sealed partial class DataPlaneHost : IModuleMaker
                 Timings = timings,
                 StateDirectory = stateDirectory,
                 OpenStore = () => ObjectStore.Open(front.Directory),
-                Dial = DialPeerAsync,
+                Dial = plaintext ? cancel => PlaintextLink.DialAsync(desired.Module, DialPeerAsync, ConnectPeerAsync, cancel) : DialPeerAsync,
+                AllowsPlaintext = plaintext,
                 Bases = bases,
                 Events = events,
             }),
@@ -149,14 +151,28 @@ public sealed partial class DataPlaneHost : IModuleMaker
 
     private async ValueTask<Stream> DialPeerAsync(CancellationToken cancel)
     {
-        if (_peer is not { ReplicationAddress: { } address } peer)
+        var transport = await ConnectPeerAsync(cancel).ConfigureAwait(false);
+        try
+        {
+            return await _tls.DialAsync(transport, _peer!.Host, cancel).ConfigureAwait(false);
+        }
+        catch
+        {
+            await transport.DisposeAsync().ConfigureAwait(false);
+            throw;
+        }
+    }
+
+    private async ValueTask<Stream> ConnectPeerAsync(CancellationToken cancel)
+    {
+        if (_peer is not { ReplicationAddress: { } address })
             throw new IOException("the peer's replication address is not known yet");
         var socket = new Socket(SocketType.Stream, ProtocolType.Tcp);
         try
         {
             SocketTuning.Apply(socket, ReplicationSilenceMax);
             await socket.ConnectAsync(PeerAddress.Parse(address), cancel).ConfigureAwait(false);
-            return await _tls.DialAsync(new NetworkStream(socket, ownsSocket: true), peer.Host, cancel).ConfigureAwait(false);
+            return new NetworkStream(socket, ownsSocket: true);
         }
         catch
         {

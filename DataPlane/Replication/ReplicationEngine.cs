@@ -30,6 +30,8 @@ public sealed class ReplicationEngine : IReplicationEngine
 
     public string PeerHost => _options.PeerHost;
 
+    internal bool AllowsPlaintext => _options.AllowsPlaintext;
+
     internal KeyValuePair<string, object?> ModuleTag { get; }
 
     public ReplicationStatus Status

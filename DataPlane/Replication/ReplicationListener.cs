@@ -20,6 +20,7 @@ public sealed class ReplicationListener : IAsyncDisposable
     private readonly Func<Stream, CancellationToken, ValueTask<(Stream Stream, string PeerHost)>> _authenticate;
     private readonly Func<string, ReplicationEngine?> _engineOf;
     private readonly TimeSpan _silenceMax;
+    private readonly PlaintextTokens _tokens = new();
     private readonly SemaphoreSlim _greeting = new(GreetingMax, GreetingMax);
     private readonly CancellationTokenSource _stopped = new();
     private readonly Task _accepting;
@@ -81,12 +82,18 @@ public sealed class ReplicationListener : IAsyncDisposable
             stream = new NetworkStream(socket, ownsSocket: true);
             using var deadline = CancellationTokenSource.CreateLinkedTokenSource(_stopped.Token);
             deadline.CancelAfter(GreetingDeadline);
-            (stream, var peerHost) = await _authenticate(stream, deadline.Token).ConfigureAwait(false);
-            var (hello, refusal) = await ReadHelloAsync(stream, deadline.Token).ConfigureAwait(false);
-            if (refusal is null)
-                (accepted, refusal) = Route(hello!, peerHost);
-            if (refusal is not null)
-                await FollowingReplica.RefuseAsync(stream, refusal).ConfigureAwait(false);
+            if (await OpensPlaintextAsync(socket, deadline.Token).ConfigureAwait(false))
+            {
+                if (await RedeemAsync(stream, deadline.Token).ConfigureAwait(false) is { } grant)
+                    accepted = await HearAsync(stream, grant.PeerHost, grant.Module, deadline.Token).ConfigureAwait(false);
+                else
+                    await stream.DisposeAsync().ConfigureAwait(false);
+            }
+            else
+            {
+                (stream, var peerHost) = await _authenticate(stream, deadline.Token).ConfigureAwait(false);
+                accepted = await HearAsync(stream, peerHost, null, deadline.Token).ConfigureAwait(false);
+            }
         }
         catch (Exception e) when (e is IOException or SocketException or AuthenticationException or IdentityException or OperationCanceledException or ObjectDisposedException)
         {
@@ -102,6 +109,51 @@ public sealed class ReplicationListener : IAsyncDisposable
             await route.Engine.AcceptAsync(stream!, route.Hello).ConfigureAwait(false);
     }
 
+    /// <summary>Reads the greeting of an authenticated peer and answers what cannot be accepted.</summary>
+    /// <param name="module">The only one that may be named; null: any.</param>
+    private async Task<(ReplicationEngine, Hello)?> HearAsync(Stream stream, string peerHost, string? module, CancellationToken cancel)
+    {
+        var magic = new byte[4];
+        await stream.ReadExactlyAsync(magic, cancel).ConfigureAwait(false);
+        if (module is null && magic.AsSpan().SequenceEqual(PlaintextLink.QuestionMagic))
+        {
+            if (await PlaintextLink.ReadQuestionAsync(stream, cancel).ConfigureAwait(false) is not { } asked)
+                throw new IOException("the question for a plaintext link names no module");
+            var allowed = _engineOf(asked) is { } engine && engine.PeerHost == peerHost && engine.AllowsPlaintext;
+            var token = allowed ? _tokens.Issue(peerHost, asked, Environment.TickCount64) : [];
+            await stream.WriteAsync(PlaintextLink.Answer(token), cancel).ConfigureAwait(false);
+            if (token.Length > 0)
+            {
+                await stream.DisposeAsync().ConfigureAwait(false);
+                return null;
+            }
+            await stream.ReadExactlyAsync(magic, cancel).ConfigureAwait(false);
+        }
+        var (hello, refusal) = await ReadHelloAsync(stream, magic, cancel).ConfigureAwait(false);
+        (ReplicationEngine, Hello)? accepted = null;
+        if (refusal is null && module is not null && hello!.Module != module)
+            refusal = new Refusal(RefusalCode.Malformed, $"the connection was opened for module {module}");
+        if (refusal is null)
+            (accepted, refusal) = Route(hello!, peerHost);
+        if (refusal is not null)
+            await FollowingReplica.RefuseAsync(stream, refusal).ConfigureAwait(false);
+        return accepted;
+    }
+
+    /// <summary>A TLS handshake begins with another byte than the opening of a plain connection.</summary>
+    private static async Task<bool> OpensPlaintextAsync(Socket socket, CancellationToken cancel)
+    {
+        var first = new byte[1];
+        return await socket.ReceiveAsync(first, SocketFlags.Peek, cancel).ConfigureAwait(false) == 1 && first[0] == PlaintextLink.OpeningMagic[0];
+    }
+
+    private async Task<PlaintextTokens.Grant?> RedeemAsync(Stream stream, CancellationToken cancel)
+    {
+        var opening = new byte[PlaintextLink.OpeningBytes];
+        await stream.ReadExactlyAsync(opening, cancel).ConfigureAwait(false);
+        return opening.AsSpan(0, 4).SequenceEqual(PlaintextLink.OpeningMagic) ? _tokens.Redeem(opening.AsSpan(4), Environment.TickCount64) : null;
+    }
+
     private (ValueTuple<ReplicationEngine, Hello>?, Refusal?) Route(Hello hello, string peerHost)
     {
         if (_engineOf(hello.Module) is not { } engine)
@@ -111,10 +163,11 @@ public sealed class ReplicationListener : IAsyncDisposable
             : (null, new Refusal(RefusalCode.NotThePeer, $"host {peerHost} is not the peer of module {hello.Module}"));
     }
 
-    private static async Task<(Hello? Hello, Refusal? Refusal)> ReadHelloAsync(Stream stream, CancellationToken cancel)
+    private static async Task<(Hello? Hello, Refusal? Refusal)> ReadHelloAsync(Stream stream, byte[] magic, CancellationToken cancel)
     {
         var frame = new byte[FrameHeader.SizeBytes + (2 * Hello.ModuleBytesMax)];
-        await stream.ReadExactlyAsync(frame.AsMemory(0, FrameHeader.SizeBytes), cancel).ConfigureAwait(false);
+        magic.CopyTo(frame, 0);
+        await stream.ReadExactlyAsync(frame.AsMemory(magic.Length, FrameHeader.SizeBytes - magic.Length), cancel).ConfigureAwait(false);
         var payloadBytes = BitConverter.ToInt32(frame, 4);
         if (payloadBytes < 0 || payloadBytes > frame.Length - FrameHeader.SizeBytes)
             return (null, new Refusal(RefusalCode.Malformed, "the greeting is too long"));

@@ -27,6 +27,9 @@ public sealed class ReplicationOptions
     /// a socket's or an authentication's exception.</summary>
     public required Func<CancellationToken, ValueTask<Stream>> Dial { get; init; }
 
+    /// <summary>The cluster's policy: the peer may ask for a connection without encryption (<see cref="ReplicationListener"/>).</summary>
+    public bool AllowsPlaintext { get; init; }
+
     public required ISyncBases Bases { get; init; }
 
     public required IReplicationEvents Events { get; init; }

@@ -43,7 +43,9 @@ internal static class ApiEndpoints
     private static async Task<IResult> CreateClusterAsync(CreateClusterRequest request, IGrainFactory grains)
     {
         if (GrainKey.Check("cluster", request.Name) is { } badName) return ProblemResults.Of(badName);
-        var policy = new ClusterPolicy(request.DetectionMs ?? ClusterPolicy.DetectionMsDefault, request.ModulesMax ?? ClusterPolicy.ModulesMaxDefault);
+        if (LinkText.Parse(request.Link ?? LinkText.Tls) is not { } link) return ProblemResults.Of(Problems.BadLink(request.Link!));
+        var policy = new ClusterPolicy(
+            request.DetectionMs ?? ClusterPolicy.DetectionMsDefault, request.ModulesMax ?? ClusterPolicy.ModulesMaxDefault, link);
         var cluster = grains.GetGrain<IClusterGrain>(request.Name);
         if ((await cluster.CreateAsync(policy)).Problem is { } problem) return ProblemResults.Of(problem);
         return Results.Created($"/api/v1/clusters/{request.Name}", Document((await cluster.ReadAsync())!));
@@ -77,7 +79,8 @@ internal static class ApiEndpoints
 
     private static ClusterDocument Document(ClusterView view) => new(
         view.Name, view.Policy.DetectionMs, view.Policy.ModulesMax, view.Hosts,
-        [.. view.Modules.Select(module => new ClusterModuleDocument(module.Module, module.Directory, module.Domain))]);
+        [.. view.Modules.Select(module => new ClusterModuleDocument(module.Module, module.Directory, module.Domain))],
+        LinkText.Of(view.Policy.Link));
 
     private static HostTokenDocument Document(string host, JoinTokenIssued issued, CertificateAuthority authority) =>
         new(host, JoinEndpoint.ComposeToken(host, issued.Secret!, authority), issued.ExpiresUnixMs);

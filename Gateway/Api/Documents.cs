@@ -5,10 +5,11 @@ namespace Pollux.Gateway.Api;
 
 /// <param name="DetectionMs">Silence after which a peer counts as lost, milliseconds; 30,000 if left out.</param>
 /// <param name="ModulesMax">Most modules of the cluster; 32 if left out.</param>
-public sealed record CreateClusterRequest(string Name, long? DetectionMs = null, int? ModulesMax = null);
+/// <param name="Link"><c>tls</c>, also if left out, or <c>plaintext</c>: how replication data travels between the two hosts.</param>
+public sealed record CreateClusterRequest(string Name, long? DetectionMs = null, int? ModulesMax = null, string? Link = null);
 
 public sealed record ClusterDocument(
-    string Name, long DetectionMs, int ModulesMax, ImmutableArray<string> Hosts, ImmutableArray<ClusterModuleDocument> Modules);
+    string Name, long DetectionMs, int ModulesMax, ImmutableArray<string> Hosts, ImmutableArray<ClusterModuleDocument> Modules, string Link);
 
 public sealed record ClusterModuleDocument(string Name, string Directory, string? Vm);
 
@@ -53,8 +54,9 @@ public sealed record HealthDocument(string Status);
 /// <summary>Everything an operator sees at a glance. Hosts and modules are named inside their cluster; roles in capitals.</summary>
 public sealed record StatusDocument(ImmutableArray<ClusterStatus> Clusters);
 
+/// <param name="Link"><c>tls</c> or <c>plaintext</c>.</param>
 public sealed record ClusterStatus(
-    string Name, long DetectionMs, ImmutableArray<HostStatus> Hosts, ImmutableArray<ModuleStatus> Modules);
+    string Name, long DetectionMs, ImmutableArray<HostStatus> Hosts, ImmutableArray<ModuleStatus> Modules, string Link);
 
 /// <param name="Connected">To the control plane.</param>
 /// <param name="LastSeenUnixMs">0 if never.</param>

@@ -44,7 +44,8 @@ internal sealed class StatusReader(IGrainFactory grains, TimeProvider time)
         return new ClusterStatus(
             name, cluster.Policy.DetectionMs, [.. hosts.Select(Host)],
             [.. modules.Where(module => module.Phase != ModulePhase.None).Select(module => Module(module, hosts))
-                .OrderBy(module => module.Name, StringComparer.Ordinal)]);
+                .OrderBy(module => module.Name, StringComparer.Ordinal)],
+            LinkText.Of(cluster.Policy.Link));
     }
 
     private HostStatus Host(HostView host) => new(

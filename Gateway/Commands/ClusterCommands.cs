@@ -28,13 +28,18 @@ internal static class ClusterCommands
             Description = "Silence after which a peer counts as lost: 2s at least, 30s by default.", HelpName = "TIME", CustomParser = result => Durations.Parse(result),
         };
         var modulesMax = new Option<int?>("--modules-max") { Description = "Most modules of the cluster: 32 by default.", HelpName = "N" };
-        var command = new Command("create", "Creates a cluster.") { name, detection, modulesMax };
+        var link = new Option<string?>("--link")
+        {
+            Description = "How data travels between the hosts: tls (default), or plaintext on a network that is theirs alone.", HelpName = "tls|plaintext",
+        };
+        link.AcceptOnlyFromAmong(LinkText.Tls, LinkText.Plaintext);
+        var command = new Command("create", "Creates a cluster.") { name, detection, modulesMax, link };
         command.SetApiAction(async (parsed, api, cancel) =>
         {
             var created = await api.PostAsync<ClusterDocument>("/api/v1/clusters", new CreateClusterRequest(
-                parsed.GetRequiredValue(name), (long?)parsed.GetValue(detection)?.TotalMilliseconds, parsed.GetValue(modulesMax)), cancel);
+                parsed.GetRequiredValue(name), (long?)parsed.GetValue(detection)?.TotalMilliseconds, parsed.GetValue(modulesMax), parsed.GetValue(link)), cancel);
             if (parsed.GetValue(PolluxCommandLine.AsJson)) parsed.PrintJson(created);
-            else parsed.Output().WriteLine($"Cluster {created.Name} created, detection {Durations.Text(created.DetectionMs)}. Add its two hosts: pollux host add {created.Name}/NAME");
+            else parsed.Output().WriteLine($"Cluster {created.Name} created, detection {Durations.Text(created.DetectionMs)}, link {created.Link}. Add its two hosts: pollux host add {created.Name}/NAME");
             return PolluxCommandLine.Done;
         });
         return command;

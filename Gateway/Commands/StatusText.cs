@@ -14,7 +14,7 @@ internal static class StatusText
         var text = new StringBuilder();
         foreach (var cluster in status.Clusters)
         {
-            text.Append(CultureInfo.InvariantCulture, $"cluster {cluster.Name}   detection {Durations.Text(cluster.DetectionMs)}\n");
+            text.Append(CultureInfo.InvariantCulture, $"cluster {cluster.Name}   detection {Durations.Text(cluster.DetectionMs)}   link {cluster.Link}\n");
             foreach (var host in cluster.Hosts) text.Append(Host(host, nowUnixMs));
             foreach (var module in cluster.Modules) text.Append(Module(module, nowUnixMs));
             if (cluster.Hosts.Length < 2) text.Append(CultureInfo.InvariantCulture, $"  ~ {2 - cluster.Hosts.Length} of two hosts missing: pollux host add {cluster.Name}/NAME\n");

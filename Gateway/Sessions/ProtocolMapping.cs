@@ -39,9 +39,9 @@ internal static class ProtocolMapping
     public static DesiredState ToDesired(DesiredHost desired) => new(
         desired.Version,
         desired.Peer is { } peer ? new PeerHost(peer, desired.PeerAddresses.PeerAddress, desired.PeerAddresses.ReplicationAddress) : null,
-        [.. desired.Modules.Select(order => ToDesired(order, desired.DetectionMs))]);
+        [.. desired.Modules.Select(order => ToDesired(order, desired.DetectionMs, desired.Link))]);
 
-    private static DesiredModule ToDesired(ModuleOrder order, long detectionMs) => new(
+    private static DesiredModule ToDesired(ModuleOrder order, long detectionMs, LinkSecurity link) => new(
         order.Module,
         order.Phase == Grains.Abstractions.ModulePhase.Active ? HostProtocol.ModulePhase.Active : HostProtocol.ModulePhase.Preparing,
         order.Spec.Directory,
@@ -50,7 +50,8 @@ internal static class ProtocolMapping
         detectionMs,
         order.Run,
         ToMessage(order.Record),
-        order.Command is { } command ? new ModuleCommand(command.OperationId, command.Kind) : null);
+        order.Command is { } command ? new ModuleCommand(command.OperationId, command.Kind) : null,
+        link == LinkSecurity.Plaintext ? DesiredModule.PlaintextLink : DesiredModule.TlsLink);
 
     private static RecordMessage ToMessage(RecordView record) => new(record.Incarnation, record.Epoch, record.Primary, record.InSync);
 

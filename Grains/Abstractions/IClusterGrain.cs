@@ -30,8 +30,10 @@ public interface IClusterGrain : IGrainWithStringKey
 
 /// <param name="DetectionMs">Silence after which a peer counts as lost, milliseconds.</param>
 /// <param name="ModulesMax">Most modules that the pair takes.</param>
+/// <param name="Link">How replication data travels between the two hosts.</param>
 [GenerateSerializer, Immutable, Alias("pollux.ClusterPolicy")]
-public sealed record ClusterPolicy([property: Id(0)] long DetectionMs, [property: Id(1)] int ModulesMax)
+public sealed record ClusterPolicy(
+    [property: Id(0)] long DetectionMs, [property: Id(1)] int ModulesMax, [property: Id(2)] LinkSecurity Link = LinkSecurity.Tls)
 {
     public const long DetectionMsDefault = 30_000;
 

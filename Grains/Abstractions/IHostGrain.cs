@@ -112,7 +112,8 @@ public sealed record DesiredHost(
     [property: Id(1)] string? Peer,
     [property: Id(2)] HostAddresses PeerAddresses,
     [property: Id(3)] long DetectionMs,
-    [property: Id(4)] ImmutableArray<ModuleOrder> Modules);
+    [property: Id(4)] ImmutableArray<ModuleOrder> Modules,
+    [property: Id(5)] LinkSecurity Link);
 
 /// <param name="Connected">A session is open and the host was heard within the heartbeat deadline.</param>
 /// <param name="LastSeenUnixMs">0 if never.</param>

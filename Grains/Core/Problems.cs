@@ -22,6 +22,10 @@ public static class Problems
         "cluster.modules-max", "Module limit out of range", NothingChanged, $"{modulesMax} is not between 1 and 256.",
         $"Choose a limit in that range; {ClusterPolicy.ModulesMaxDefault} is the default.");
 
+    public static Problem BadLink(string link) => new(
+        "cluster.link", "Not a kind of link", NothingChanged, $"'{Shorten(link)}' is neither 'tls' nor 'plaintext'.",
+        "Choose tls, which is the default, or plaintext on a network that nobody but the two hosts can reach.");
+
     public static Problem ClusterExists(string cluster) => new(
         "cluster.exists", "Cluster exists", NothingChanged, $"There is a cluster {cluster} already.", "Choose another name.");
 

@@ -41,6 +41,14 @@ public sealed class ClusterTests(ControlPlaneHost host) : IClassFixture<ControlP
     }
 
     [Fact]
+    public async Task The_policy_of_the_link_reaches_the_hosts()
+    {
+        var plain = await host.PairAsync(ClusterPolicy.Default with { Link = LinkSecurity.Plaintext });
+        Assert.Equal(LinkSecurity.Plaintext, (await plain.A.DesiredAsync()).Link);
+        Assert.Equal(LinkSecurity.Tls, (await (await host.PairAsync()).A.DesiredAsync()).Link);
+    }
+
+    [Fact]
     public async Task A_host_is_added_once_and_a_third_not_at_all()
     {
         var pair = await host.PairAsync();

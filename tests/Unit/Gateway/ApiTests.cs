@@ -36,6 +36,7 @@ public sealed class ApiTests(RunningServer server) : IClassFixture<RunningServer
     [Theory]
     [InlineData("POST", "/api/v1/clusters", """{"name":"Bad Name"}""", 400, "name.invalid")]
     [InlineData("POST", "/api/v1/clusters", """{"name":"x","detectionMs":10}""", 400, "cluster.detection")]
+    [InlineData("POST", "/api/v1/clusters", """{"name":"x","link":"none"}""", 400, "cluster.link")]
     [InlineData("POST", "/api/v1/clusters", """{"name":""", 400, "api.malformed")]
     [InlineData("POST", "/api/v1/clusters", """[]""", 400, "api.malformed")]
     [InlineData("POST", "/api/v1/clusters/none/hosts", """{"name":"a"}""", 404, "cluster.unknown")]
@@ -55,6 +56,16 @@ public sealed class ApiTests(RunningServer server) : IClassFixture<RunningServer
         if (body is not null) request.Content = new StringContent(body, Encoding.UTF8, "application/json");
         using var answer = await server.Http.SendAsync(request);
         Assert.Equal((status, code), ((int)answer.StatusCode, await RunningServer.CodeAsync(answer)));
+    }
+
+    [Fact]
+    public async Task A_cluster_says_how_its_link_is_secured()
+    {
+        foreach (var (asked, expected) in new[] { ((string?)null, "tls"), ("tls", "tls"), ("plaintext", "plaintext") })
+        {
+            using var answer = await server.Http.PostAsJsonAsync("/api/v1/clusters", new { name = $"link-{asked ?? "none"}", link = asked });
+            Assert.Equal(expected, (await answer.Content.ReadFromJsonAsync<JsonElement>()).GetProperty("link").GetString());
+        }
     }
 
     [Fact]

@@ -28,11 +28,17 @@ internal sealed class ReplicationHost : IReplicationEvents, ISyncBases, IVolumeC
     private readonly BlockingCollection<string> _events = [];
     private readonly ConcurrentDictionary<ulong, TaskCompletionSource<int>> _pending = new();
     private readonly ReplicationListener _listener;
+    private readonly bool _dialsPlaintext;
+    private readonly bool _allowsPlaintext;
     private long _nextTag;
     private IPEndPoint? _peer;
 
-    public ReplicationHost(string name, string peer, string root, long detectionMs = 4_000, string? moduleDirectory = null)
+    /// <param name="dialsPlaintext">This host asks for a link without encryption.</param>
+    /// <param name="allowsPlaintext">This host grants one.</param>
+    public ReplicationHost(
+        string name, string peer, string root, long detectionMs = 4_000, string? moduleDirectory = null, bool dialsPlaintext = false, bool allowsPlaintext = false)
     {
+        (_dialsPlaintext, _allowsPlaintext) = (dialsPlaintext, allowsPlaintext);
         (Name, Root) = (name, root);
         ModuleDirectory = moduleDirectory ?? Path.Combine(root, name, "module");
         StateDirectory = Path.Combine(root, name, "state");
@@ -191,19 +197,22 @@ internal sealed class ReplicationHost : IReplicationEvents, ISyncBases, IVolumeC
         Timings = new RoleTimings(DetectionMs),
         StateDirectory = StateDirectory,
         OpenStore = () => ObjectStore.Open(ModuleDirectory),
-        Dial = DialAsync,
+        Dial = _dialsPlaintext ? cancel => PlaintextLink.DialAsync("m", DialAsync, ConnectAsync, cancel) : DialAsync,
+        AllowsPlaintext = _allowsPlaintext,
         Bases = this,
         Events = this,
     };
 
-    private async ValueTask<Stream> DialAsync(CancellationToken cancel)
+    private async ValueTask<Stream> DialAsync(CancellationToken cancel) => WrapDialled(await ConnectAsync(cancel));
+
+    private async ValueTask<Stream> ConnectAsync(CancellationToken cancel)
     {
         var socket = new Socket(AddressFamily.InterNetwork, SocketType.Stream, ProtocolType.Tcp);
         try
         {
             await socket.ConnectAsync(_peer!, cancel);
             SocketTuning.Apply(socket, TimeSpan.FromSeconds(4));
-            return WrapDialled(new NetworkStream(socket, ownsSocket: true));
+            return new NetworkStream(socket, ownsSocket: true);
         }
         catch
         {
@@ -219,10 +228,11 @@ internal sealed class ReplicationPair : IAsyncDisposable
     private readonly string _root = Directory.CreateTempSubdirectory("pollux-repl-").FullName;
 
     /// <param name="bDirectory">Where B keeps the module; a directory of its own by default.</param>
-    public ReplicationPair(long detectionMs = 4_000, string? bDirectory = null)
+    /// <param name="plaintext">A asks for a plain link; with <c>true</c> B grants it.</param>
+    public ReplicationPair(long detectionMs = 4_000, string? bDirectory = null, bool? plaintext = null)
     {
-        A = new ReplicationHost("a", "b", _root, detectionMs);
-        B = new ReplicationHost("b", "a", _root, detectionMs, bDirectory);
+        A = new ReplicationHost("a", "b", _root, detectionMs, dialsPlaintext: plaintext is not null);
+        B = new ReplicationHost("b", "a", _root, detectionMs, bDirectory, allowsPlaintext: plaintext == true);
         A.Know(B);
         B.Know(A);
     }
