@@ -1,6 +1,7 @@
 using System.Globalization;
 using System.Runtime.InteropServices;
 using Microsoft.Win32.SafeHandles;
+using Pollux.DataPlane.Loop;
 using Pollux.DataPlane.Native;
 
 namespace Pollux.DataPlane.Fuse;
@@ -31,18 +32,21 @@ public sealed class FuseSession : IDisposable
     private readonly IFuseHandler _handler;
     private readonly SafeFileHandle[] _devices;
     private readonly FuseWorker[] _workers;
+    private readonly FuseLoop? _loop;
+    private FuseChannel? _channel;
     private readonly TaskCompletionSource _ended = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private Exception? _faultCause;
     private int _running;
 
-    private FuseSession(FuseMount mount, SafeFileHandle master, IFuseHandler handler, FuseSessionOptions options)
+    private FuseSession(FuseMount mount, SafeFileHandle master, IFuseHandler handler, FuseSessionOptions options, FuseLoop? loop)
     {
         _mount = mount;
+        _loop = loop;
         _handler = handler;
-        _devices = new SafeFileHandle[options.Workers];
+        _devices = new SafeFileHandle[loop is null ? options.Workers : 1];
         _devices[0] = master;
         Replier = new FuseReplier(_devices, Fault);
-        _workers = new FuseWorker[options.Workers];
+        _workers = new FuseWorker[loop is null ? options.Workers : 0];
     }
 
     /// <summary>Raised once, on a pool thread, after the connection was aborted because of the exception.</summary>
@@ -61,11 +65,15 @@ public sealed class FuseSession : IDisposable
     public Exception? FaultCause => Volatile.Read(ref _faultCause);
 
     /// <summary>Requests read so far.</summary>
-    public long Requests => _workers.Sum(worker => worker.Requests);
+    public long Requests => _channel?.Requests ?? _workers.Sum(worker => worker.Requests);
 
     /// <summary>Mounts over the directory and starts to serve.</summary>
     /// <exception cref="FuseException">Not root, no FUSE, a kernel older than protocol 7.31, or no INIT in time.</exception>
-    public static FuseSession Start(CoveredDirectory directory, IFuseHandler handler, FuseSessionOptions options)
+    public static FuseSession Start(CoveredDirectory directory, IFuseHandler handler, FuseSessionOptions options) =>
+        Start(directory, handler, options, null);
+
+    /// <param name="loop">Reads the requests; null: threads of the session's own do.</param>
+    internal static FuseSession Start(CoveredDirectory directory, IFuseHandler handler, FuseSessionOptions options, FuseLoop? loop)
     {
         ArgumentOutOfRangeException.ThrowIfLessThan(options.Workers, 1);
         if (options.Source.AsSpan().ContainsAny(", \t\n\\"))
@@ -76,7 +84,7 @@ public sealed class FuseSession : IDisposable
             var mount = FuseMount.Create(directory, device, options.Source, FuseBuffer.PayloadBytesMax);
             try
             {
-                var session = new FuseSession(mount, device, handler, options);
+                var session = new FuseSession(mount, device, handler, options, loop);
                 session.Begin(options);
                 return session;
             }
@@ -102,6 +110,8 @@ public sealed class FuseSession : IDisposable
     public UnmountOutcome Stop(TimeSpan timeout)
     {
         var outcome = _mount.Unmount(timeout);
+        if (_channel is not null && !_ended.Task.Wait(timeout))
+            throw new FuseException($"A request of {Path} did not come back from its handler within {timeout}.");
         foreach (var worker in _workers)
         {
             if (!worker.Join(timeout))
@@ -132,6 +142,15 @@ public sealed class FuseSession : IDisposable
         for (var i = 1; i < _devices.Length; i++)
             _devices[i] = Clone(_devices[0]);
         _handler.Started(Negotiated, Replier);
+        if (_loop is not null)
+        {
+            BeUnblocking(_devices[0]);
+            _running = 1;
+            _channel = new FuseChannel(_loop, _devices[0], _handler, Replier, Fault, WorkerEnded);
+            _channel.Start();
+            return;
+        }
+
         _running = _workers.Length;
         for (var i = 0; i < _workers.Length; i++)
         {
@@ -141,6 +160,14 @@ public sealed class FuseSession : IDisposable
 
         foreach (var worker in _workers)
             worker.Start();
+    }
+
+    private static void BeUnblocking(SafeFileHandle device)
+    {
+        var descriptor = (int)device.DangerousGetHandle();
+        var flags = LoopNative.FileControl(descriptor, LoopNative.GetFlags, 0);
+        if (flags < 0 || LoopNative.FileControl(descriptor, LoopNative.SetFlags, flags | LoopNative.NonBlocking) < 0)
+            throw new FuseException("Cannot set O_NONBLOCK on /dev/fuse", Marshal.GetLastPInvokeError());
     }
 
     /// <summary>A descriptor with a queue of its own on the same connection, so that workers do not share a lock in the kernel; the

@@ -90,29 +90,35 @@ internal sealed unsafe class FuseWorker
     private void Dispatch(FuseBuffer buffer)
     {
         var request = new FuseRequest(buffer.Message, buffer.Payload, FuseBuffer.PayloadBytesMax, _deviceIndex);
+        if (request.Opcode is FuseOpcode.Forget or FuseOpcode.BatchForget or FuseOpcode.Interrupt or FuseOpcode.Destroy or FuseOpcode.Init)
+            HandleProtocol(request, _handler, _replier);
+        else
+            _handler.Handle(in request, _replier);
+    }
+
+    /// <summary>The requests that <see cref="IFuseHandler.Handle"/> never gets.</summary>
+    internal static void HandleProtocol(in FuseRequest request, IFuseHandler handler, FuseReplier replier)
+    {
         switch (request.Opcode)
         {
             case FuseOpcode.Forget:
-                _handler.Forget(request.NodeId, request.As<FuseForgetIn>().Lookups);
+                handler.Forget(request.NodeId, request.As<FuseForgetIn>().Lookups);
                 break;
             case FuseOpcode.BatchForget:
                 var forgets = MemoryMarshal.Cast<byte, FuseForgetOne>(request.After<FuseBatchForgetIn>());
                 foreach (ref readonly var one in forgets[..(int)request.As<FuseBatchForgetIn>().Count])
-                    _handler.Forget(one.NodeId, one.Lookups);
+                    handler.Forget(one.NodeId, one.Lookups);
                 break;
             case FuseOpcode.Interrupt:
                 // The protocol lets a server ignore interrupts. A write that may already be on the peer cannot be taken back, so it is
                 // always answered by its outcome; ENOSYS tells the kernel to send no more of these.
-                _replier.Error(request.Token, Errno.ENOSYS);
+                replier.Error(request.Token, Errno.ENOSYS);
                 break;
             case FuseOpcode.Destroy:
-                _replier.Ok(request.Token);
+                replier.Ok(request.Token);
                 break;
-            case FuseOpcode.Init:
-                throw new FuseException("The kernel sent INIT twice.");
             default:
-                _handler.Handle(in request, _replier);
-                break;
+                throw new FuseException($"The kernel sent {request.Opcode} in a running session.");
         }
     }
 }

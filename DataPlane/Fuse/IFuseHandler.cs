@@ -14,6 +14,11 @@ public interface IFuseHandler
     /// <summary>Answers a request exactly once, here or later by its token. Never called with FORGET, INTERRUPT, INIT or DESTROY.</summary>
     void Handle(in FuseRequest request, FuseReplier reply);
 
+    /// <summary>Takes a request on the event loop's thread, where nothing may block (sessions on a loop only).</summary>
+    /// <param name="buffer">Of the loop's pool; a handler that needs the payload after the call takes a reference.</param>
+    /// <returns>False: it is handed to <see cref="Handle"/> on another thread.</returns>
+    bool TryHandleOnLoop(in FuseRequest request, int buffer, FuseReplier reply) => false;
+
     /// <summary>The kernel drops <paramref name="lookups"/> references to a node. There is no reply.</summary>
     void Forget(ulong nodeId, ulong lookups)
     {

@@ -1,0 +1,9 @@
+using Pollux.DataPlane.Loop;
+
+namespace Pollux.DataPlane.Fuse;
+
+/// <summary>The event loop that reads a session's requests in place of worker threads.</summary>
+/// <param name="Loop">Reads requests and, where the handler can, answers them (<see cref="IFuseHandler.TryHandleOnLoop"/>).</param>
+/// <param name="Buffers">One per request that is not answered yet; without a free one no request is read.</param>
+/// <param name="Lane">Runs <see cref="IFuseHandler.Handle"/> for all other requests.</param>
+internal sealed record FuseLoop(EventLoop Loop, BufferPool Buffers, Lane Lane);

@@ -1,0 +1,57 @@
+using System.Net.Sockets;
+
+namespace Pollux.DataPlane.Replication;
+
+/// <summary>A connection between two hosts that have authenticated each other: a socket, and the stream above it that encrypts, if one does.</summary>
+public sealed class LinkConnection : IAsyncDisposable
+{
+    private LinkConnection(LinkTransport transport, Stream stream) => (Transport, Stream) = (transport, stream);
+
+    /// <summary>For the exchange of greetings: reads no more than it is asked for.</summary>
+    public Stream Stream { get; }
+
+    /// <summary>Data travels through <see cref="Stream"/>, not directly through the socket.</summary>
+    internal bool Encrypted => !ReferenceEquals(Stream, Transport);
+
+    internal LinkTransport Transport { get; }
+
+    /// <summary>Without encryption: the socket is all.</summary>
+    public static LinkConnection Plain(Socket socket)
+    {
+        var transport = new LinkTransport(socket);
+        return new LinkConnection(transport, transport);
+    }
+
+    /// <summary>Puts a stream above the socket, after a handshake through it.</summary>
+    /// <param name="secure">Gets the transport, gives what encrypts above it, with whatever else it has learnt. The stream must do its work
+    /// synchronously where the transport does.</param>
+    /// <remarks>When <paramref name="secure"/> throws the socket is closed.</remarks>
+    public static async ValueTask<(LinkConnection Connection, T Learnt)> SecureAsync<T>(
+        Socket socket, Func<Stream, CancellationToken, ValueTask<(Stream Stream, T Learnt)>> secure, CancellationToken cancel)
+    {
+        var transport = new LinkTransport(socket);
+        try
+        {
+            var (stream, learnt) = await secure(transport, cancel).ConfigureAwait(false);
+            return (new LinkConnection(transport, stream), learnt);
+        }
+        catch
+        {
+            await transport.DisposeAsync().ConfigureAwait(false);
+            throw;
+        }
+    }
+
+    public async ValueTask DisposeAsync()
+    {
+        try
+        {
+            await Stream.DisposeAsync().ConfigureAwait(false);
+        }
+        catch (Exception e) when (e is IOException or ObjectDisposedException or NotSupportedException)
+        {
+            // The parting words of TLS found no connection any more.
+        }
+        await Transport.DisposeAsync().ConfigureAwait(false);
+    }
+}
