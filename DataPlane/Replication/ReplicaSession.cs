@@ -293,6 +293,11 @@ internal sealed class ReplicaSession
             (error, reason) = (e.Errno, e.Message);
             return false;
         }
+        catch (MalformedManifestException e)
+        {
+            reason = e.Message;
+            return false;
+        }
     }
 
     private bool SendWholeObjects(IReadOnlyList<ulong> whole)

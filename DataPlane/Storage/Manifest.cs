@@ -1,26 +1,5 @@
 namespace Pollux.DataPlane.Storage;
 
-/// <summary>A name of an object: an entry of a directory.</summary>
-public readonly record struct ManifestLink(ulong Parent, byte[] Name);
-
-/// <summary>An extended attribute.</summary>
-public readonly record struct ManifestXattr(byte[] Name, byte[] Value);
-
-/// <summary>One object of a tree with everything but its content.</summary>
-/// <remarks>An object without links has been unlinked and is still in use; the root has none either.</remarks>
-public sealed record ManifestEntry(ulong Object, uint Mode)
-{
-    public uint Uid { get; init; }
-    public uint Gid { get; init; }
-    public uint DeviceNumber { get; init; }
-    public long SizeBytes { get; init; }
-    public long AccessTimeNs { get; init; }
-    public long ModifyTimeNs { get; init; }
-    public IReadOnlyList<ManifestLink> Links { get; init; } = [];
-    public byte[] SymlinkTarget { get; init; } = [];
-    public IReadOnlyList<ManifestXattr> Xattrs { get; init; } = [];
-}
-
 /// <summary>The namespace of a module as one value: what a resync makes equal before it copies content.</summary>
 public static class Manifest
 {

@@ -2,9 +2,6 @@ using Pollux.DataPlane.Storage;
 
 namespace Pollux.DataPlane.Volumes;
 
-/// <summary>Lets a completion find the request it answers, without allocation. The front end chooses both values.</summary>
-public readonly record struct OperationTag(ulong Unique, ulong Device);
-
 /// <summary>Receives the ends of writes and flushes, exactly once each, on any thread, never under a lock of the volume.</summary>
 public interface IVolumeCompletions
 {

@@ -11,7 +11,7 @@ namespace Pollux.DataPlane.Core.Replication;
 ///      8    1  kind
 ///      9    1  flags
 ///     10    2  zero
-///     12    4  CRC-32C of the header without this field, and of the payload
+///     12    4  CRC-32C of the frame's place (<see cref="FrameChain"/>), of the header without this field, and of the payload
 ///     16    8  epoch
 ///     24    8  sequence, counted from 1 within a session; 0 on frames that are not acknowledged
 ///     32    8  object id
@@ -35,7 +35,8 @@ public readonly record struct FrameHeader(FrameKind Kind, FrameFlags Flags, int 
 
     /// <summary>Writes the header before a payload that is already in place and covers both with the checksum.</summary>
     /// <param name="frame">Header and payload; exactly <see cref="SizeBytes"/> + <see cref="PayloadBytes"/> long.</param>
-    public void Seal(Span<byte> frame)
+    /// <param name="chain">From <see cref="FrameChain.Next"/> of the sending direction.</param>
+    public void Seal(Span<byte> frame, uint chain = Crc32C.Empty)
     {
         if (frame.Length != SizeBytes + PayloadBytes || PayloadBytes > PayloadBytesMax)
             throw new ArgumentOutOfRangeException(nameof(frame), frame.Length, "The frame's length is not that of its header and payload, or over the limit.");
@@ -48,7 +49,7 @@ public readonly record struct FrameHeader(FrameKind Kind, FrameFlags Flags, int 
         BinaryPrimitives.WriteUInt64LittleEndian(frame[24..], Sequence);
         BinaryPrimitives.WriteUInt64LittleEndian(frame[32..], Object);
         BinaryPrimitives.WriteInt64LittleEndian(frame[40..], OffsetBytes);
-        BinaryPrimitives.WriteUInt32LittleEndian(frame[ChecksumOffset..], Checksum(frame));
+        BinaryPrimitives.WriteUInt32LittleEndian(frame[ChecksumOffset..], Checksum(frame, chain));
     }
 
     /// <summary>By its length field, a whole frame is there. Says nothing of its soundness.</summary>
@@ -56,7 +57,8 @@ public readonly record struct FrameHeader(FrameKind Kind, FrameFlags Flags, int 
         received.Length >= SizeBytes && BinaryPrimitives.ReadInt32LittleEndian(received[4..]) <= received.Length - SizeBytes;
 
     /// <summary>Looks for one frame at the start of <paramref name="received"/>. Never throws, whatever the bytes are.</summary>
-    public static FrameDecode TryDecode(ReadOnlySpan<byte> received, out FrameHeader header, out ReadOnlySpan<byte> payload)
+    /// <param name="chain">From <see cref="FrameChain.Expected"/> of the receiving direction.</param>
+    public static FrameDecode TryDecode(ReadOnlySpan<byte> received, uint chain, out FrameHeader header, out ReadOnlySpan<byte> payload)
     {
         header = default;
         payload = default;
@@ -70,10 +72,10 @@ public readonly record struct FrameHeader(FrameKind Kind, FrameFlags Flags, int 
         if (received.Length < SizeBytes + payloadBytes)
             return FrameDecode.Incomplete;
         var frame = received[..(SizeBytes + payloadBytes)];
-        if (BinaryPrimitives.ReadUInt32LittleEndian(frame[ChecksumOffset..]) != Checksum(frame))
+        if (BinaryPrimitives.ReadUInt32LittleEndian(frame[ChecksumOffset..]) != Checksum(frame, chain))
             return FrameDecode.BadChecksum;
         var kind = (FrameKind)frame[8];
-        if (kind is < FrameKind.Hello or > FrameKind.Ping)
+        if (kind is < FrameKind.Hello or > FrameKind.HashAnswer)
             return FrameDecode.UnknownKind;
         payload = frame[SizeBytes..];
         header = new FrameHeader(
@@ -83,8 +85,12 @@ public readonly record struct FrameHeader(FrameKind Kind, FrameFlags Flags, int 
         return FrameDecode.Frame;
     }
 
-    private static uint Checksum(ReadOnlySpan<byte> frame) =>
-        Crc32C.Append(Crc32C.Compute(frame[..ChecksumOffset]), frame[(ChecksumOffset + sizeof(uint))..]);
+    /// <summary>As the other form, for a frame that was sealed without a place.</summary>
+    public static FrameDecode TryDecode(ReadOnlySpan<byte> received, out FrameHeader header, out ReadOnlySpan<byte> payload) =>
+        TryDecode(received, Crc32C.Empty, out header, out payload);
+
+    private static uint Checksum(ReadOnlySpan<byte> frame, uint chain) =>
+        Crc32C.Append(Crc32C.Append(chain, frame[..ChecksumOffset]), frame[(ChecksumOffset + sizeof(uint))..]);
 }
 
 /// <summary>What was found at the start of received bytes. Everything but the first two ends the session.</summary>

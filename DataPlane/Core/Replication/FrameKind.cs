@@ -10,6 +10,8 @@ namespace Pollux.DataPlane.Core.Replication;
 ///        ◄───────────────── Ready                (the replica has stored Inconsistent)
 /// ManifestChunk… ────────►
 ///        ◄───────────────── ManifestApplied…
+/// HashRequest ───────────►                       where both hosts may have the same already
+///        ◄───────────────── HashAnswer
 /// ResyncData, ResyncHole ►                       beside Write, Mutation
 /// ResyncFinal ───────────►
 ///        ◄───────────────── ReplicaUpToDate      (the replica is flushed and has stored UpToDate)
@@ -59,6 +61,12 @@ public enum FrameKind : byte
 
     /// <summary>Asks for an Ack although nothing was sent.</summary>
     Ping,
+
+    /// <summary>Asks for the SHA-256 of a range as it is after all frames with a lower sequence: i32 length, i32 slot.</summary>
+    HashRequest,
+
+    /// <summary>i32 slot of the request, then <see cref="RangeHash"/>.</summary>
+    HashAnswer,
 }
 
 [Flags]

@@ -473,9 +473,9 @@ public sealed class ModuleRuntimeTests : IAsyncDisposable
 
         public void Quiesce() => test._steps.Enqueue("quiesce");
 
-        public int Lookup(ulong parent, ReadOnlySpan<byte> name, out DataPlane.Storage.ObjectAttributes attributes) => throw new NotSupportedException();
+        public int Lookup(ulong parent, ReadOnlySpan<byte> name, out ObjectAttributes attributes) => throw new NotSupportedException();
         public void Forget(ulong obj, ulong count) => throw new NotSupportedException();
-        public int GetAttributes(ulong obj, out DataPlane.Storage.ObjectAttributes attributes) => throw new NotSupportedException();
+        public int GetAttributes(ulong obj, out ObjectAttributes attributes) => throw new NotSupportedException();
         public int ReadLink(ulong obj, Span<byte> target, out int length) => throw new NotSupportedException();
         public int Open(ulong obj, int flags, out ulong handle) => throw new NotSupportedException();
         public void Close(ulong handle) => throw new NotSupportedException();
@@ -487,7 +487,7 @@ public sealed class ModuleRuntimeTests : IAsyncDisposable
         public int ListXattr(ulong obj, Span<byte> names, out int length) => throw new NotSupportedException();
         public int StatFs(out VolumeSpace space) => throw new NotSupportedException();
         public void Flush(ulong obj, bool dataOnly, OperationTag tag) => throw new NotSupportedException();
-        public void Mutate(DataPlane.Storage.Mutation mutation, Action<int, DataPlane.Storage.ObjectAttributes> completed) => throw new NotSupportedException();
+        public void Mutate(Mutation mutation, Action<int, ObjectAttributes> completed) => throw new NotSupportedException();
 
         private Task Step(string name)
         {

@@ -120,7 +120,7 @@ public class SessionTests
     {
         await using var pair = new ReplicationPair();
         await pair.ServeAlone();
-        var directory = (await pair.A.Mutate(new Pollux.DataPlane.Storage.Mutation(Pollux.DataPlane.Storage.MutationKind.MakeDirectory)
+        var directory = (await pair.A.Mutate(new Mutation(MutationKind.MakeDirectory)
         {
             Parent = 1, Name = "sub"u8.ToArray(), Mode = 0x41ED,
         })).Object;

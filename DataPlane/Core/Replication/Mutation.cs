@@ -1,4 +1,4 @@
-namespace Pollux.DataPlane.Storage;
+namespace Pollux.DataPlane.Core.Replication;
 
 public enum MutationKind : byte
 {

@@ -1,7 +1,7 @@
 using System.Buffers;
 using System.Buffers.Binary;
 
-namespace Pollux.DataPlane.Storage;
+namespace Pollux.DataPlane.Core.Replication;
 
 /// <summary>Turns a manifest into chunks of at most <see cref="ChunkBytesMax"/>.</summary>
 /// <remarks>
@@ -114,7 +114,7 @@ public sealed class ManifestReader(int objectsMax = 1_000_000)
     /// <summary>All objects, once <see cref="Complete"/>.</summary>
     public IReadOnlyList<ManifestEntry> Entries => Complete ? entries : throw new InvalidOperationException("The manifest is not complete.");
 
-    /// <exception cref="StorageException">The bytes are no manifest.</exception>
+    /// <exception cref="MalformedManifestException">The bytes are no manifest.</exception>
     public void Append(ReadOnlySpan<byte> chunk)
     {
         if (Complete)
@@ -147,7 +147,7 @@ public sealed class ManifestReader(int objectsMax = 1_000_000)
         pending.Write(rest);
     }
 
-    private static StorageException Invalid(string how) => new(StorageFault.InvalidManifest, $"The manifest is invalid: {how}.");
+    private static MalformedManifestException Invalid(string how) => new($"The manifest is invalid: {how}.");
 
     private ref struct EntryReader(ReadOnlySpan<byte> rest)
     {
@@ -205,3 +205,6 @@ public sealed class ManifestReader(int objectsMax = 1_000_000)
         }
     }
 }
+
+/// <summary>Bytes that came as a manifest are none.</summary>
+public sealed class MalformedManifestException(string message) : FormatException(message);

@@ -1,9 +1,8 @@
-using Pollux.DataPlane.Core.Replication;
 
-namespace Pollux.DataPlane.Replication;
+namespace Pollux.DataPlane.Core.Replication;
 
 /// <summary>The payload of a MarksChunk frame: ranges one after the other.</summary>
-internal static class MarksCodec
+public static class MarksCodec
 {
     public const int ChunkRangesMax = 8192;
 

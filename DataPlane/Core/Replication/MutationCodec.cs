@@ -1,10 +1,8 @@
-using Pollux.DataPlane.Core.Replication;
-using Pollux.DataPlane.Storage;
 
-namespace Pollux.DataPlane.Replication;
+namespace Pollux.DataPlane.Core.Replication;
 
 /// <summary>The payload of a Mutation frame: all fields of <see cref="Mutation"/> in the order of their declaration.</summary>
-internal static class MutationCodec
+public static class MutationCodec
 {
     private const int FixedBytes = 128;
     private const int NameBytesMax = 255;
