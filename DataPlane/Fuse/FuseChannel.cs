@@ -45,7 +45,7 @@ internal sealed unsafe class FuseChannel : ILoopSource
 
     public int Descriptor { get; }
 
-    public short Interest => _place.Buffers.FreeCount > 0 ? LoopNative.PollIn : (short)0;
+    public short Interest => _place.MayRead ? LoopNative.PollIn : (short)0;
 
     public long Requests => Volatile.Read(ref _requests);
 
@@ -57,7 +57,7 @@ internal sealed unsafe class FuseChannel : ILoopSource
 
     public void Ready(short events)
     {
-        for (var i = 0; i < RequestsPerTurnMax && _place.Buffers.TryRent(out var buffer); i++)
+        for (var i = 0; i < RequestsPerTurnMax && _place.MayRead && _place.Buffers.TryRent(out var buffer); i++)
         {
             var message = _place.Buffers.Payload(buffer) - _argumentBytes;
             var count = FuseNative.Read(_device, message, (nuint)_messageBytesMax);

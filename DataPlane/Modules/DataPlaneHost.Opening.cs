@@ -149,21 +149,16 @@ public sealed partial class DataPlaneHost : IModuleMaker
         }
     }
 
-    private async ValueTask<Stream> DialPeerAsync(CancellationToken cancel)
+    private async ValueTask<LinkConnection> DialPeerAsync(CancellationToken cancel)
     {
-        var transport = await ConnectPeerAsync(cancel).ConfigureAwait(false);
-        try
-        {
-            return await _tls.DialAsync(transport, _peer!.Host, cancel).ConfigureAwait(false);
-        }
-        catch
-        {
-            await transport.DisposeAsync().ConfigureAwait(false);
-            throw;
-        }
+        var socket = await ConnectPeerAsync(cancel).ConfigureAwait(false);
+        var peer = _peer!.Host;
+        var (connection, _) = await LinkConnection.SecureAsync(
+            socket, async (transport, token) => (await _tls.DialAsync(transport, peer, token).ConfigureAwait(false), peer), cancel).ConfigureAwait(false);
+        return connection;
     }
 
-    private async ValueTask<Stream> ConnectPeerAsync(CancellationToken cancel)
+    private async ValueTask<Socket> ConnectPeerAsync(CancellationToken cancel)
     {
         if (_peer is not { ReplicationAddress: { } address })
             throw new IOException("the peer's replication address is not known yet");
@@ -172,7 +167,7 @@ public sealed partial class DataPlaneHost : IModuleMaker
         {
             SocketTuning.Apply(socket, ReplicationSilenceMax);
             await socket.ConnectAsync(PeerAddress.Parse(address), cancel).ConfigureAwait(false);
-            return new NetworkStream(socket, ownsSocket: true);
+            return socket;
         }
         catch
         {

@@ -41,7 +41,7 @@ public sealed class ModuleFront(string module, string directory) : IModuleFront
     public Task ServeAsync(IModuleVolume volume) => Task.Run(() =>
     {
         Stop(ref _coverSession);
-        var session = FuseSession.Start(_covered!, new FuseVolume(volume, _completions!), FuseVolume.SessionOptions(_source));
+        var session = FuseSession.Start(_covered!, new FuseVolume(volume, _completions!), FuseVolume.SessionOptions(_source), (volume as ILoopVolume)?.Loop);
         _serving = session;
         session.Ended.ContinueWith(
             _ => ReportEnd(session), CancellationToken.None, TaskContinuationOptions.None, TaskScheduler.Default);

@@ -1,25 +1,33 @@
+using Pollux.DataPlane.Fuse;
 using Pollux.DataPlane.Storage;
 using Pollux.DataPlane.Volumes;
 
 namespace Pollux.DataPlane.Modules;
 
 /// <summary>A volume as it is, except that it tells of the first write after <see cref="Arm"/>: the first output of a guest after its start.</summary>
-internal sealed class ObservedVolume(IModuleVolume volume, Action firstWrite) : IModuleVolume
+internal sealed class ObservedVolume(IModuleVolume volume, Action firstWrite) : ILoopVolume
 {
+    private readonly ILoopVolume? _onLoop = volume as ILoopVolume;
     private volatile bool _armed;
+
+    FuseLoop? ILoopVolume.Loop => _onLoop?.Loop;
 
     public void Arm() => _armed = true;
 
     public void Write(ulong obj, long offsetBytes, ReadOnlySpan<byte> data, OperationTag tag)
     {
-        if (_armed)
-        {
-            _armed = false;
-            firstWrite();
-        }
-
+        Note();
         volume.Write(obj, offsetBytes, data, tag);
     }
+
+    void ILoopVolume.WriteOnLoop(ulong obj, long offsetBytes, int buffer, int lengthBytes, OperationTag tag)
+    {
+        Note();
+        _onLoop!.WriteOnLoop(obj, offsetBytes, buffer, lengthBytes, tag);
+    }
+
+    bool ILoopVolume.TryReadOnLoop(ulong handle, long offsetBytes, Span<byte> target, out int errno, out int count) =>
+        _onLoop!.TryReadOnLoop(handle, offsetBytes, target, out errno, out count);
 
     public int Lookup(ulong parent, ReadOnlySpan<byte> name, out ObjectAttributes attributes) => volume.Lookup(parent, name, out attributes);
     public void Forget(ulong obj, ulong count) => volume.Forget(obj, count);
@@ -36,4 +44,12 @@ internal sealed class ObservedVolume(IModuleVolume volume, Action firstWrite) : 
     public int StatFs(out VolumeSpace space) => volume.StatFs(out space);
     public void Flush(ulong obj, bool dataOnly, OperationTag tag) => volume.Flush(obj, dataOnly, tag);
     public void Mutate(Mutation mutation, Action<int, ObjectAttributes> completed) => volume.Mutate(mutation, completed);
+
+    private void Note()
+    {
+        if (!_armed)
+            return;
+        _armed = false;
+        firstWrite();
+    }
 }

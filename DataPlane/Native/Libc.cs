@@ -34,6 +34,9 @@ public static unsafe partial class Libc
     public const uint SyncFileRangeWrite = 2;
     public const uint SyncFileRangeWaitAfter = 4;
 
+    /// <summary>RWF_NOWAIT: fail with EAGAIN rather than wait for the disk.</summary>
+    public const int ReadNoWait = 8;
+
     public const int ClockBootTime = 7;
 
     /// <summary>The errno of this thread's last failed call.</summary>
@@ -66,6 +69,17 @@ public static unsafe partial class Libc
 
     [LibraryImport(Library, EntryPoint = "pwrite64", SetLastError = true)]
     public static partial nint PWrite(int fd, byte* buffer, nuint count, long offsetBytes);
+
+    /// <summary>struct iovec.</summary>
+    [StructLayout(LayoutKind.Sequential)]
+    public struct IoVector
+    {
+        public void* Base;
+        public nuint Length;
+    }
+
+    [LibraryImport(Library, EntryPoint = "preadv64v2", SetLastError = true)]
+    public static partial nint PReadV2(int fd, IoVector* vectors, int count, long offsetBytes, int flags);
 
     [LibraryImport(Library, EntryPoint = "fdatasync", SetLastError = true)]
     public static partial int FDataSync(int fd);

@@ -1,3 +1,4 @@
+using System.Net.Sockets;
 using System.Text;
 
 namespace Pollux.DataPlane.Replication;
@@ -37,15 +38,16 @@ internal static class PlaintextLink
 
     /// <summary>Dials, asks for a plain connection, and dials it; stays with TLS where the listener does not allow it.</summary>
     /// <exception cref="IOException">The listener closed, or answered with something else.</exception>
-    public static async ValueTask<Stream> DialAsync(
-        string module, Func<CancellationToken, ValueTask<Stream>> dialTls, Func<CancellationToken, ValueTask<Stream>> dialTcp, CancellationToken cancel)
+    public static async ValueTask<LinkConnection> DialAsync(
+        string module, Func<CancellationToken, ValueTask<LinkConnection>> dialTls, Func<CancellationToken, ValueTask<Socket>> dialTcp,
+        CancellationToken cancel)
     {
         var tls = await dialTls(cancel).ConfigureAwait(false);
         var answer = new byte[AnswerBytes];
         try
         {
-            await tls.WriteAsync(Question(module), cancel).ConfigureAwait(false);
-            await tls.ReadExactlyAsync(answer, cancel).ConfigureAwait(false);
+            await tls.Stream.WriteAsync(Question(module), cancel).ConfigureAwait(false);
+            await tls.Stream.ReadExactlyAsync(answer, cancel).ConfigureAwait(false);
             if (!answer.AsSpan(0, 4).SequenceEqual(QuestionMagic) || answer[4] > 1)
                 throw new IOException("the peer does not understand the question for a plaintext link");
             if (answer[4] == 0)
@@ -57,11 +59,11 @@ internal static class PlaintextLink
             throw;
         }
         await tls.DisposeAsync().ConfigureAwait(false);
-        var plain = await dialTcp(cancel).ConfigureAwait(false);
+        var plain = LinkConnection.Plain(await dialTcp(cancel).ConfigureAwait(false));
         try
         {
             byte[] opening = [.. OpeningMagic, .. answer.AsSpan(5)];
-            await plain.WriteAsync(opening, cancel).ConfigureAwait(false);
+            await plain.Stream.WriteAsync(opening, cancel).ConfigureAwait(false);
             return plain;
         }
         catch

@@ -1,29 +1,36 @@
-using Pollux.DataPlane.Core.Replication;
 using Pollux.DataPlane.Storage;
 using Pollux.DataPlane.Volumes;
 
 namespace Pollux.DataPlane.Replication;
 
-/// <summary>The replication engine of one module. Either it serves (<see cref="ServingVolume"/>, and a <see cref="SourceSession"/> while the peer is
-/// attached) or it follows (<see cref="FollowingReplica"/>), never both; the role machine decides which.</summary>
-/// <remarks>The methods are called by the module's runtime, one at a time. Sessions run on their own threads. <see cref="_lock"/> guards which
-/// parts exist.</remarks>
+/// <summary>The replication engine of one module. Either it serves (<see cref="SourceShell"/>) or it follows (<see cref="ReplicaShell"/>), never
+/// both; the role machine decides which.</summary>
+/// <remarks>The methods are called by the module's runtime, one at a time, and become inputs on the module's event loop, in their order.
+/// <see cref="_lock"/> guards which part exists; what a part does belongs to the loop.</remarks>
 public sealed class ReplicationEngine : IReplicationEngine
 {
+    /// <summary>A status is asked of the loop; one that does not answer in this time is busy with its disk.</summary>
+    private static readonly TimeSpan StatusPatience = TimeSpan.FromMilliseconds(500);
+
+    /// <summary>Beyond the machine's own deadline for local disk calls (20 s): then the loop itself hangs.</summary>
+    private static readonly TimeSpan StopPatience = TimeSpan.FromSeconds(30);
+
     private readonly ReplicationOptions _options;
+    private readonly ModuleLoop _place;
     private readonly Lock _lock = new();
-    private ServingVolume? _volume;
-    private FollowingReplica? _replica;
-    private PeerAttachment? _attachment;
+    private SourceShell? _source;
+    private ReplicaShell? _replica;
+    private ReplicationStatus _lastStatus;
 
     public ReplicationEngine(ReplicationOptions options)
     {
         _options = options;
         ModuleTag = new KeyValuePair<string, object?>("module", options.Module);
+        _place = new ModuleLoop(options.Module, options.FlushDeadline, options.Events.LocalFault);
         ReplicationMetrics.Add(this);
     }
 
-    public IModuleVolume Volume => Serving;
+    public IModuleVolume Volume => Serving.Volume;
 
     /// <summary>Key and peer by which the <see cref="ReplicationListener"/> finds the engine.</summary>
     public string Module => _options.Module;
@@ -38,31 +45,40 @@ public sealed class ReplicationEngine : IReplicationEngine
     {
         get
         {
-            lock (_lock)
-            {
-                if (_volume is { } volume)
-                    return volume.Status(_attachment?.Session);
-                if (_replica is { } replica)
-                {
-                    var session = replica.Session;
-                    return new ReplicationStatus(
-                        session is not null, session is { Resyncing: true }, false, replica.Marks.DirtyBytes, 0, session?.ReceivedBytes ?? 0, 0, 0, 0, 0,
-                        replica.WaitingFor);
-                }
-                return new ReplicationStatus(false, false, false, 0, 0, 0, 0, 0, 0, 0, null);
-            }
+            var asked = _place.TryAsk(() => (EngineStatus?)Shell?.Status, StatusPatience, out var status);
+            if (!asked)
+                return _lastStatus with { WaitingFor = _place.Stall ?? _lastStatus.WaitingFor };
+            return _lastStatus = status is { } now ? ToStatus(now) : new ReplicationStatus(false, false, false, 0, 0, 0, 0, 0, 0, 0, null);
         }
     }
 
-    private ServingVolume Serving =>
-        ServingOrNone ?? throw new InvalidOperationException($"Module {_options.Module} is not being served.");
-
-    private ServingVolume? ServingOrNone
+    private EngineShell? Shell
     {
         get
         {
             lock (_lock)
-                return _volume;
+                return (EngineShell?)_source ?? _replica;
+        }
+    }
+
+    private SourceShell Serving =>
+        ServingOrNone ?? throw new InvalidOperationException($"Module {_options.Module} is not being served.");
+
+    private SourceShell? ServingOrNone
+    {
+        get
+        {
+            lock (_lock)
+                return _source;
+        }
+    }
+
+    private ReplicaShell? FollowingOrNone
+    {
+        get
+        {
+            lock (_lock)
+                return _replica;
         }
     }
 
@@ -70,147 +86,110 @@ public sealed class ReplicationEngine : IReplicationEngine
     public async Task ServeAsync(long epoch, bool peerIsMember, IVolumeCompletions completions, CancellationToken cancel)
     {
         RequireIdle();
-        var volume = await RunLong(() => OpenVolume(epoch, peerIsMember, completions), cancel).ConfigureAwait(false);
+        var (files, marks, store, start) = await RunLong(() => OpenSource(epoch, peerIsMember), cancel).ConfigureAwait(false);
+        var source = await _place.AskAsync(() =>
+        {
+            var shell = new SourceShell(_place, _options, store, files, marks, start, completions, ModuleTag);
+            _place.Drive(shell);
+            return shell;
+        }).ConfigureAwait(false);
         lock (_lock)
-            _volume = volume;
+            _source = source;
     }
 
     public void AttachPeer(long epoch, bool inSync)
     {
-        var volume = Serving;
-        PeerAttachment? older;
-        PeerAttachment attachment;
-        lock (_lock)
-        {
-            // Level-triggered callers may repeat it.
-            if (_attachment is { } current && current.InSync == inSync && !current.Ended)
-                return;
-            older = _attachment;
-            _attachment = attachment = new PeerAttachment(_options, volume, inSync);
-        }
-        volume.SetEpoch(epoch);
-        older?.Detach("attached anew");
-        attachment.Start();
+        var source = Serving;
+        Input(source, () => source.Machine.AttachPeer(epoch, inSync));
     }
 
     public void DetachPeer(long epoch)
     {
-        ServingVolume? volume;
-        PeerAttachment? attachment;
-        lock (_lock)
-            (volume, attachment, _attachment) = (_volume, _attachment, null);
-        // First no frame of the older epoch leaves any more, then what was held goes.
-        attachment?.Detach("the peer is out of the record");
-        volume?.SetEpoch(epoch);
-        volume?.PeerOut();
+        if (ServingOrNone is { } source)
+            Input(source, () => source.Machine.DetachPeer(epoch));
     }
 
-    public void SetEpoch(long epoch) => ServingOrNone?.SetEpoch(epoch);
+    public void SetEpoch(long epoch)
+    {
+        if (ServingOrNone is { } source)
+            Input(source, () => source.Machine.SetEpoch(epoch));
+    }
 
     public void AllowResync(Guid syncBase)
     {
-        SourceSession? source;
-        ReplicaSession? target;
-        lock (_lock)
-            (source, target) = (_attachment?.Session, _replica?.Session);
-        source?.Resync?.Allow(syncBase);
-        target?.Allow(syncBase);
+        if (ServingOrNone is { } source)
+            Input(source, () => source.Machine.AllowResync(syncBase));
+        else if (FollowingOrNone is { } replica)
+            Input(replica, () => replica.AllowResync(syncBase));
     }
 
     public void ConfirmResynced(Guid syncBase)
     {
-        ReplicaSession? target;
-        lock (_lock)
-            target = _replica?.Session;
-        target?.Confirm(syncBase);
+        if (FollowingOrNone is { } replica)
+            Input(replica, () => replica.ConfirmResynced(syncBase));
     }
 
-    /// <summary>Holds reads, writes and completions. What is not served needs no freezing.</summary>
-    public void Freeze() => ServingOrNone?.Freeze();
+    /// <summary>Holds reads, writes and completions, reads and completions from now on. What is not served needs no freezing.</summary>
+    public void Freeze()
+    {
+        if (ServingOrNone is not { } source)
+            return;
+        source.Volume.BeginFreezing();
+        Input(source, () =>
+        {
+            source.Machine.Freeze();
+            source.Volume.EndFreezing();
+        });
+    }
 
     /// <summary>Ends a freeze and a quiesce.</summary>
-    public void Unfreeze() => ServingOrNone?.Unfreeze();
+    public void Unfreeze()
+    {
+        if (ServingOrNone is { } source)
+            Input(source, source.Machine.Unfreeze);
+    }
 
     /// <summary>Ends with <see cref="IReplicationEvents.Quiesced"/>; <see cref="Unfreeze"/> opens the volume again.</summary>
     public void Quiesce()
     {
-        var volume = Serving;
-        RunLong(
-            () =>
-            {
-                try
-                {
-                    if (volume.Quiesce())
-                        _options.Events.Quiesced();
-                }
-                catch (Exception e)
-                {
-                    volume.RaiseLocalFault($"quiescing failed: {e.GetType().Name}: {e.Message}");
-                }
-                return true;
-            },
-            CancellationToken.None);
+        var source = Serving;
+        Input(source, source.Machine.Quiesce);
     }
 
     public async Task StopServingAsync()
     {
-        ServingVolume? volume;
-        PeerAttachment? attachment;
-        lock (_lock)
-        {
-            (volume, attachment) = (_volume, _attachment);
-            _attachment = null;
-        }
-        if (volume is null)
+        if (ServingOrNone is not { } source)
             return;
-        attachment?.Detach("this host no longer serves");
-        await RunLong(
-            () =>
-            {
-                volume.Stop();
-                return true;
-            },
-            CancellationToken.None).ConfigureAwait(false);
-        // A resync reads the local copy until its session is over.
-        if (attachment is not null)
-            await attachment.Ending.ConfigureAwait(false);
-        await RunLong(
-            () =>
-            {
-                volume.Close();
-                return true;
-            },
-            CancellationToken.None).ConfigureAwait(false);
+        await StopAsync(source).ConfigureAwait(false);
         lock (_lock)
-            _volume = null;
+            _source = null;
     }
 
     /// <exception cref="StorageException">The local copy cannot be opened; the fault says why.</exception>
     public async Task FollowAsync(long epoch, CancellationToken cancel)
     {
-        lock (_lock)
+        if (FollowingOrNone is { } following)
         {
-            if (_replica is { } following)
-            {
-                following.RaiseEpoch(epoch);
-                return;
-            }
+            Input(following, () => following.RaiseEpoch(epoch));
+            return;
         }
         RequireIdle();
-        var replica = await RunLong(() => OpenReplica(epoch), cancel).ConfigureAwait(false);
+        var (files, marks, store) = await RunLong(() => OpenCopy(ResyncPart.Target), cancel).ConfigureAwait(false);
+        var replica = await _place.AskAsync(() =>
+        {
+            var shell = new ReplicaShell(_place, _options, store, files, marks, epoch);
+            _place.Drive(shell);
+            return shell;
+        }).ConfigureAwait(false);
         lock (_lock)
             _replica = replica;
     }
 
     public async Task StopFollowingAsync()
     {
-        FollowingReplica? replica;
-        lock (_lock)
-            replica = _replica;
-        if (replica is null)
+        if (FollowingOrNone is not { } replica)
             return;
-        await replica.StopAsync().ConfigureAwait(false);
-        replica.Dispose();
+        await StopAsync(replica).ConfigureAwait(false);
         lock (_lock)
             _replica = null;
     }
@@ -220,72 +199,94 @@ public sealed class ReplicationEngine : IReplicationEngine
         ReplicationMetrics.Remove(this);
         await StopServingAsync().ConfigureAwait(false);
         await StopFollowingAsync().ConfigureAwait(false);
+        _place.Dispose();
     }
 
-    /// <summary>Runs an accepted session whose greeting names this module, to its end.</summary>
-    internal async Task AcceptAsync(Stream stream, Hello hello)
+    /// <summary>Hands an accepted connection, whose greeting names this module, to the replica.</summary>
+    internal async Task AcceptAsync(LinkConnection connection, Hello hello)
     {
-        FollowingReplica? replica;
-        lock (_lock)
-            replica = _replica;
-        try
-        {
-            await (replica is null
-                ? FollowingReplica.RefuseAsync(stream, new Refusal(RefusalCode.NotFollowing, "this host does not follow now"))
-                : replica.RunAsync(stream, hello)).ConfigureAwait(false);
-        }
-        catch (ObjectDisposedException)
-        {
-            // It came while this host stopped following.
-            await stream.DisposeAsync().ConfigureAwait(false);
-        }
-        catch (Exception e)
-        {
-            await stream.DisposeAsync().ConfigureAwait(false);
-            _options.Events.LocalFault($"a session of the peer failed: {e.GetType().Name}: {e.Message}");
-        }
+        var accepted = FollowingOrNone is { } replica && _place.TryAsk(
+            () =>
+            {
+                if (replica.Stopping.IsCompleted)
+                    return false;
+                replica.Accept(connection, hello);
+                return true;
+            },
+            ReplicationListener.GreetingDeadline, out var taken) && taken;
+        if (!accepted)
+            await connection.RefuseAsync(new Refusal(RefusalCode.NotFollowing, "this host does not follow now")).ConfigureAwait(false);
     }
 
     private static Task<T> RunLong<T>(Func<T> work, CancellationToken cancel) =>
         Task.Factory.StartNew(work, cancel, TaskCreationOptions.LongRunning | TaskCreationOptions.DenyChildAttach, TaskScheduler.Default);
 
+    private static ReplicationStatus ToStatus(in EngineStatus status) => new(
+        status.SessionUp, status.Resync.Running, status.Resync.Full, status.DirtyBytes, status.Resync.TotalBytes, status.Resync.DoneBytes,
+        status.Resync.BytesPerSecond, status.HeldOperations, status.ReplicatedBytes, status.ReplicatedOperations, status.WaitingFor);
+
+    private void Input(EngineShell shell, Action input) => _place.Loop.Post(() =>
+    {
+        if (!shell.Stopping.IsCompleted)
+            input();
+    });
+
+    private async Task StopAsync(EngineShell shell)
+    {
+        Input(shell, shell.Stop);
+        try
+        {
+            await shell.Stopping.WaitAsync(StopPatience).ConfigureAwait(false);
+        }
+        catch (TimeoutException)
+        {
+            _options.Events.LocalFault($"the engine did not stop within {StopPatience.TotalSeconds:0} s: {_place.Stall ?? "it waits for the disk"}");
+        }
+        await RunLong(
+            () =>
+            {
+                shell.Close();
+                return true;
+            },
+            CancellationToken.None).ConfigureAwait(false);
+    }
+
     private void RequireIdle()
     {
         lock (_lock)
         {
-            if (_volume is not null || _replica is not null)
-                throw new InvalidOperationException($"Module {_options.Module} already {(_volume is not null ? "serves" : "follows")}.");
+            if (_source is not null || _replica is not null)
+                throw new InvalidOperationException($"Module {_options.Module} already {(_source is not null ? "serves" : "follows")}.");
         }
     }
 
-    private ServingVolume OpenVolume(long epoch, bool peerIsMember, IVolumeCompletions completions)
+    private (MarkFiles Files, RecoveredMarks Marks, ObjectStore Store) OpenCopy(ResyncPart part)
     {
-        var gate = new object();
-        var marks = ModuleMarks.Open(_options.StateDirectory, gate);
-        ObjectStore? store = null;
+        var (files, marks) = MarkFiles.Open(_options.StateDirectory, EngineShell.LogSlots, part);
         try
         {
-            store = _options.OpenStore();
-            return new ServingVolume(_options, store, marks, gate, completions, epoch, peerIsMember, ModuleTag);
+            return (files, marks, _options.OpenStore());
         }
         catch
         {
-            store?.Dispose();
-            marks.Dispose();
+            files.Dispose();
             throw;
         }
     }
 
-    private FollowingReplica OpenReplica(long epoch)
+    private (MarkFiles Files, RecoveredMarks Marks, ObjectStore Store, SourceStart Start) OpenSource(long epoch, bool peerIsMember)
     {
-        var marks = ModuleMarks.Open(_options.StateDirectory, new object());
+        var (files, marks, store) = OpenCopy(ResyncPart.Source);
         try
         {
-            return new FollowingReplica(_options, _options.OpenStore(), marks, epoch);
+            var ids = new ObjectIds(store, epoch);
+            var adopted = store.AdoptUnnamed(ids.Next).Count;
+            return (files, marks, store, new SourceStart(epoch, peerIsMember, ids.Reserved, adopted));
         }
         catch
         {
-            marks.Dispose();
+            store.Dispose();
+            files.Dispose();
             throw;
         }
     }

@@ -74,25 +74,25 @@ public sealed class ReplicationListener : IAsyncDisposable
 
     private async Task GreetAsync(Socket socket)
     {
-        Stream? stream = null;
+        LinkConnection? connection = null;
         (ReplicationEngine Engine, Hello Hello)? accepted = null;
         try
         {
             SocketTuning.Apply(socket, _silenceMax);
-            stream = new NetworkStream(socket, ownsSocket: true);
             using var deadline = CancellationTokenSource.CreateLinkedTokenSource(_stopped.Token);
             deadline.CancelAfter(GreetingDeadline);
             if (await OpensPlaintextAsync(socket, deadline.Token).ConfigureAwait(false))
             {
-                if (await RedeemAsync(stream, deadline.Token).ConfigureAwait(false) is { } grant)
-                    accepted = await HearAsync(stream, grant.PeerHost, grant.Module, deadline.Token).ConfigureAwait(false);
+                connection = LinkConnection.Plain(socket);
+                if (await RedeemAsync(connection.Stream, deadline.Token).ConfigureAwait(false) is { } grant)
+                    accepted = await HearAsync(connection, grant.PeerHost, grant.Module, deadline.Token).ConfigureAwait(false);
                 else
-                    await stream.DisposeAsync().ConfigureAwait(false);
+                    await connection.DisposeAsync().ConfigureAwait(false);
             }
             else
             {
-                (stream, var peerHost) = await _authenticate(stream, deadline.Token).ConfigureAwait(false);
-                accepted = await HearAsync(stream, peerHost, null, deadline.Token).ConfigureAwait(false);
+                (connection, var peerHost) = await LinkConnection.SecureAsync(socket, _authenticate, deadline.Token).ConfigureAwait(false);
+                accepted = await HearAsync(connection, peerHost, null, deadline.Token).ConfigureAwait(false);
             }
         }
         catch (Exception e) when (e is IOException or SocketException or AuthenticationException or IdentityException or OperationCanceledException or ObjectDisposedException)
@@ -106,13 +106,14 @@ public sealed class ReplicationListener : IAsyncDisposable
                 _greeting.Release();
         }
         if (accepted is { } route)
-            await route.Engine.AcceptAsync(stream!, route.Hello).ConfigureAwait(false);
+            await route.Engine.AcceptAsync(connection!, route.Hello).ConfigureAwait(false);
     }
 
     /// <summary>Reads the greeting of an authenticated peer and answers what cannot be accepted.</summary>
     /// <param name="module">The only one that may be named; null: any.</param>
-    private async Task<(ReplicationEngine, Hello)?> HearAsync(Stream stream, string peerHost, string? module, CancellationToken cancel)
+    private async Task<(ReplicationEngine, Hello)?> HearAsync(LinkConnection connection, string peerHost, string? module, CancellationToken cancel)
     {
+        var stream = connection.Stream;
         var magic = new byte[4];
         await stream.ReadExactlyAsync(magic, cancel).ConfigureAwait(false);
         if (module is null && magic.AsSpan().SequenceEqual(PlaintextLink.QuestionMagic))
@@ -124,7 +125,7 @@ public sealed class ReplicationListener : IAsyncDisposable
             await stream.WriteAsync(PlaintextLink.Answer(token), cancel).ConfigureAwait(false);
             if (token.Length > 0)
             {
-                await stream.DisposeAsync().ConfigureAwait(false);
+                await connection.DisposeAsync().ConfigureAwait(false);
                 return null;
             }
             await stream.ReadExactlyAsync(magic, cancel).ConfigureAwait(false);
@@ -136,7 +137,7 @@ public sealed class ReplicationListener : IAsyncDisposable
         if (refusal is null)
             (accepted, refusal) = Route(hello!, peerHost);
         if (refusal is not null)
-            await FollowingReplica.RefuseAsync(stream, refusal).ConfigureAwait(false);
+            await connection.RefuseAsync(refusal).ConfigureAwait(false);
         return accepted;
     }
 
@@ -172,7 +173,7 @@ public sealed class ReplicationListener : IAsyncDisposable
         if (payloadBytes < 0 || payloadBytes > frame.Length - FrameHeader.SizeBytes)
             return (null, new Refusal(RefusalCode.Malformed, "the greeting is too long"));
         await stream.ReadExactlyAsync(frame.AsMemory(FrameHeader.SizeBytes, payloadBytes), cancel).ConfigureAwait(false);
-        if (FrameHeader.TryDecode(frame.AsSpan(0, FrameHeader.SizeBytes + payloadBytes), out var header, out var payload) != FrameDecode.Frame
+        if (FrameHeader.TryDecode(frame.AsSpan(0, FrameHeader.SizeBytes + payloadBytes), default(FrameChain).Expected, out var header, out var payload) != FrameDecode.Frame
             || header.Kind != FrameKind.Hello)
             return (null, new Refusal(RefusalCode.Malformed, "the first frame is not a greeting"));
         if (Hello.Read(payload, out var version) is { } hello)

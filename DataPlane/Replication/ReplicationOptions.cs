@@ -23,9 +23,9 @@ public sealed class ReplicationOptions
     /// <summary>Opens and scans the module's directory, whatever is mounted over it.</summary>
     public required Func<ObjectStore> OpenStore { get; init; }
 
-    /// <summary>An authenticated stream to the peer's <see cref="ReplicationListener"/>. Fails with an <see cref="IOException"/>,
+    /// <summary>An authenticated connection to the peer's <see cref="ReplicationListener"/>. Fails with an <see cref="IOException"/>,
     /// a socket's or an authentication's exception.</summary>
-    public required Func<CancellationToken, ValueTask<Stream>> Dial { get; init; }
+    public required Func<CancellationToken, ValueTask<LinkConnection>> Dial { get; init; }
 
     /// <summary>The cluster's policy: the peer may ask for a connection without encryption (<see cref="ReplicationListener"/>).</summary>
     public bool AllowsPlaintext { get; init; }

@@ -24,6 +24,7 @@ public sealed partial class FuseVolume : IFuseHandler
     private const int NameBytesMax = 255;
 
     private readonly IModuleVolume _volume;
+    private readonly ILoopVolume? _onLoop;
     private readonly FuseCompletions _completions;
     private readonly ConcurrentDictionary<ulong, byte> _openHandles = new();
 
@@ -36,6 +37,7 @@ public sealed partial class FuseVolume : IFuseHandler
     public FuseVolume(IModuleVolume volume, FuseCompletions completions)
     {
         _volume = volume;
+        _onLoop = volume as ILoopVolume;
         _completions = completions;
     }
 
@@ -137,22 +139,11 @@ public sealed partial class FuseVolume : IFuseHandler
 
     private void Write(in FuseRequest request, FuseReplier reply)
     {
-        ref readonly var write = ref request.As<FuseWriteIn>();
-        var data = request.After<FuseWriteIn>();
-        if (data.Length != write.Size)
-            throw new FuseException($"A WRITE of {write.Size} bytes carries {data.Length}.");
-        if (write.Offset > (ulong)long.MaxValue - write.Size)
-        {
-            reply.Error(request.Token, Errno.EFBIG);
+        if (!TryAccept(request, reply, out var write, out _))
             return;
-        }
-
-        // O_SYNC is O_DSYNC and one more bit (asm-generic/fcntl.h).
-        const uint syncOnly = 0x100000;
-        var tag = (write.Flags & OpenFlags.DataSync) == 0
-            ? FuseCompletions.ForWrite(request.Token)
-            : _completions.ForStableWrite(request.Token, request.NodeId, dataOnly: (write.Flags & syncOnly) == 0);
-        if (_anyPrivileged && write.WriteFlags.HasFlag(FuseWriteFlags.KillSuidGid) && _privileged.ContainsKey(request.NodeId))
+        var data = request.After<FuseWriteIn>();
+        var tag = TagOf(request, write);
+        if (KillsPrivileges(request, write))
             WriteAfterKillingPrivileges(request.NodeId, (long)write.Offset, data.ToArray(), tag, reply);
         else
             _volume.Write(request.NodeId, (long)write.Offset, data, tag);

@@ -1,4 +1,5 @@
 using System.Buffers;
+using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 using Pollux.DataPlane.Core.Replication;
 using Pollux.DataPlane.Loop;
@@ -18,19 +19,23 @@ internal sealed unsafe class LinkChannel : ILoopSource, IDisposable
 
     private readonly LinkConnection _connection;
     private readonly SendQueue _queue;
+    private FrameChain _arrived;
     private readonly ForeignMemory _piece = new();
     private readonly Action<LinkChannel> _readable;
     private byte[] _receive = GC.AllocateUninitializedArray<byte>(ReceiveBytesStart, pinned: true);
     private int _start;
     private int _end;
-    private ValueTask<int> _read;
+    private ValueTaskAwaiter<int> _read;
     private bool _reads;
     private bool _full;
     private bool _parting;
 
     /// <param name="readable">Bytes can be received: the owner calls <see cref="Receive"/>.</param>
-    public LinkChannel(LinkConnection connection, BufferPool buffers, Action<LinkChannel> readable)
+    /// <param name="greeted">The first frame of the peer has been read from the connection already.</param>
+    public LinkChannel(LinkConnection connection, BufferPool buffers, Action<LinkChannel> readable, bool greeted = false)
     {
+        if (greeted)
+            _arrived.Next();
         (_connection, _readable) = (connection, readable);
         _queue = new SendQueue(buffers);
         connection.Transport.BeginLoop(connection.Encrypted);
@@ -55,6 +60,13 @@ internal sealed unsafe class LinkChannel : ILoopSource, IDisposable
 
     /// <summary>Bytes that were added and that the socket has not taken.</summary>
     public long UnsentBytes => _queue.Bytes + _connection.Transport.OutBytes;
+
+    /// <summary>From the second frame on, in both directions, the frames belong to this session.</summary>
+    public void Name(Guid session)
+    {
+        _queue.Name(session);
+        _arrived.Name(session);
+    }
 
     public void Add(in FrameHeader header, ReadOnlySpan<byte> payload)
     {
@@ -132,9 +144,10 @@ internal sealed unsafe class LinkChannel : ILoopSource, IDisposable
         payloadOffset = 0;
         if (EndReason is not null)
             return false;
-        switch (FrameHeader.TryDecode(_receive.AsSpan(_start, _end - _start), out header, out payload))
+        switch (FrameHeader.TryDecode(_receive.AsSpan(_start, _end - _start), _arrived.Expected, out header, out payload))
         {
             case FrameDecode.Frame:
+                _arrived.Next();
                 payloadOffset = _start + FrameHeader.SizeBytes;
                 _start = payloadOffset + header.PayloadBytes;
                 return true;
@@ -218,10 +231,8 @@ internal sealed unsafe class LinkChannel : ILoopSource, IDisposable
             {
                 var (start, bytes) = _queue.First();
                 bytes = Math.Min(bytes, EncryptedBytesMax);
-                var written = _connection.Stream.WriteAsync(_piece.Point((byte*)start, bytes));
-                if (!written.IsCompleted)
+                if (!IsDone(_connection.Stream.WriteAsync(_piece.Point((byte*)start, bytes))))
                     throw new InvalidOperationException("the stream above the socket did not finish a write at once");
-                written.GetAwaiter().GetResult();
                 _queue.Sent(bytes);
             }
             if (!_connection.Transport.Push())
@@ -230,6 +241,16 @@ internal sealed unsafe class LinkChannel : ILoopSource, IDisposable
                 return true;
         }
     }
+
+    private static bool IsDone(ValueTask step)
+    {
+        if (!step.IsCompleted)
+            return false;
+        step.GetAwaiter().GetResult();
+        return true;
+    }
+
+    private static ValueTaskAwaiter<int> Awaiter(ValueTask<int> read) => read.GetAwaiter();
 
     private int ReceivePlain()
     {
@@ -243,7 +264,7 @@ internal sealed unsafe class LinkChannel : ILoopSource, IDisposable
         if (!_reads)
         {
             MakeRoom();
-            _read = _connection.Stream.ReadAsync(_receive.AsMemory(_end));
+            _read = Awaiter(_connection.Stream.ReadAsync(_receive.AsMemory(_end)));
             _reads = true;
         }
         while (!_read.IsCompleted)
@@ -252,7 +273,7 @@ internal sealed unsafe class LinkChannel : ILoopSource, IDisposable
                 return -1;
         }
         _reads = false;
-        return _read.GetAwaiter().GetResult();
+        return _read.GetResult();
     }
 
     /// <summary>Moves the rest of a frame to the front, and grows the buffer for a frame that is longer.</summary>
@@ -287,7 +308,8 @@ internal sealed unsafe class LinkChannel : ILoopSource, IDisposable
 
         public Memory<byte> Point(byte* start, int bytes)
         {
-            (_start, _bytes) = (start, bytes);
+            _start = start;
+            _bytes = bytes;
             return bytes == 0 ? default : CreateMemory(bytes);
         }
 

@@ -42,6 +42,24 @@ public sealed class LinkConnection : IAsyncDisposable
         }
     }
 
+    /// <summary>Answers a greeting that is not accepted, and closes.</summary>
+    internal async Task RefuseAsync(Refusal refusal)
+    {
+        var frame = new byte[FrameHeader.SizeBytes + 2048];
+        var length = refusal.Write(frame.AsSpan(FrameHeader.SizeBytes));
+        new FrameHeader(FrameKind.Refused, FrameFlags.None, length, 0, 0, 0, 0).Seal(
+            frame.AsSpan(0, FrameHeader.SizeBytes + length), default(FrameChain).Next());
+        try
+        {
+            await Stream.WriteAsync(frame.AsMemory(0, FrameHeader.SizeBytes + length)).ConfigureAwait(false);
+        }
+        catch (Exception e) when (e is IOException or ObjectDisposedException)
+        {
+            // The peer is gone already; it will ask again.
+        }
+        await DisposeAsync().ConfigureAwait(false);
+    }
+
     public async ValueTask DisposeAsync()
     {
         try

@@ -18,6 +18,7 @@ internal sealed unsafe class SendQueue(BufferPool buffers) : IDisposable
     private const int RingBytes = 512 << 10;
     private const int PiecesMax = 16384;
 
+    private FrameChain _chain;
     private readonly byte* _ring = (byte*)NativeMemory.AlignedAlloc(RingBytes, 4096);
     private readonly Piece[] _pieces = new Piece[PiecesMax];
     private int _first;
@@ -32,6 +33,9 @@ internal sealed unsafe class SendQueue(BufferPool buffers) : IDisposable
     public long RoomBytes => _count > PiecesMax / 2 ? 0 : Math.Max(0, BytesMax - Bytes);
 
     public bool IsEmpty => _count == 0;
+
+    /// <summary>The frames after the first belong to this session.</summary>
+    public void Name(Guid session) => _chain.Name(session);
 
     /// <summary>Adds a frame whose payload lies anywhere: it is copied.</summary>
     public void Add(in FrameHeader header, ReadOnlySpan<byte> payload)
@@ -61,7 +65,7 @@ internal sealed unsafe class SendQueue(BufferPool buffers) : IDisposable
         }
         var bytes = FrameHeader.SizeBytes + length;
         var frame = payload - FrameHeader.SizeBytes;
-        header.Seal(new Span<byte>(frame, bytes));
+        header.Seal(new Span<byte>(frame, bytes), _chain.Next());
         buffers.AddReference(buffer);
         AddPiece(new Piece(frame, frame, bytes, buffer));
     }
@@ -123,10 +127,10 @@ internal sealed unsafe class SendQueue(BufferPool buffers) : IDisposable
         NativeMemory.AlignedFree(_ring);
     }
 
-    private static void Fill(byte* frame, int bytes, in FrameHeader header, ReadOnlySpan<byte> payload)
+    private void Fill(byte* frame, int bytes, in FrameHeader header, ReadOnlySpan<byte> payload)
     {
         payload.CopyTo(new Span<byte>(frame + FrameHeader.SizeBytes, bytes - FrameHeader.SizeBytes));
-        header.Seal(new Span<byte>(frame, bytes));
+        header.Seal(new Span<byte>(frame, bytes), _chain.Next());
     }
 
     /// <summary>Contiguous room in the ring. One byte always stays free, so that start = end means empty.</summary>
