@@ -36,6 +36,17 @@ public static unsafe partial class Libc
 
     public const int ClockBootTime = 7;
 
+    /// <summary>flock(2): shared, exclusive, without waiting.</summary>
+    public const int LockShared = 1;
+    public const int LockExclusive = 2;
+    public const int LockNonBlocking = 4;
+
+    /// <summary>FICLONE = _IOW(0x94, 9, int) (linux/fs.h): the file shares all blocks of the one given by its descriptor.</summary>
+    public const uint CloneFile = 0x40049409;
+
+    /// <summary>A mount namespace of its own for the calling thread (linux/sched.h).</summary>
+    public const int NewMountNamespace = 0x20000;
+
     /// <summary>The errno of this thread's last failed call.</summary>
     public static int LastErrno => Marshal.GetLastPInvokeError();
 
@@ -84,6 +95,16 @@ public static unsafe partial class Libc
 
     [LibraryImport(Library, EntryPoint = "fallocate64", SetLastError = true)]
     public static partial int FAllocate(int fd, int mode, long offsetBytes, long lengthBytes);
+
+    /// <summary>ioctl(2) with a number for its argument.</summary>
+    [LibraryImport(Library, EntryPoint = "ioctl", SetLastError = true)]
+    public static partial int IoCtl(int fd, nuint request, nint argument);
+
+    [LibraryImport(Library, EntryPoint = "flock", SetLastError = true)]
+    public static partial int FLock(int fd, int operation);
+
+    [LibraryImport(Library, EntryPoint = "unshare", SetLastError = true)]
+    public static partial int Unshare(int flags);
 
     [LibraryImport(Library, EntryPoint = "lseek64", SetLastError = true)]
     public static partial long LSeek(int fd, long offsetBytes, int whence);

@@ -6,7 +6,7 @@ namespace Pollux.DataPlane.Replication;
 
 /// <summary>The replica side while it is open: owns the local copy and lets one session at a time change it. A newer session replaces an
 /// older one, which has ended for good before the newer is answered (rule S1).</summary>
-internal sealed class FollowingReplica(ReplicationOptions options, ObjectStore store, ModuleMarks marks, long epoch) : IDisposable
+internal sealed class FollowingReplica(ReplicationOptions options, ObjectStore store, OlderCopy older, ModuleMarks marks, long epoch) : IDisposable
 {
     /// <summary>A replica that cannot end a session in this time has a hanging disk.</summary>
     private static readonly TimeSpan ReplaceDeadline = TimeSpan.FromSeconds(20);
@@ -20,6 +20,7 @@ internal sealed class FollowingReplica(ReplicationOptions options, ObjectStore s
 
     public ObjectStore Store => store;
     public ModuleMarks Marks => marks;
+    public OlderCopy Older => older;
 
     public string? WaitingFor
     {
@@ -109,6 +110,7 @@ internal sealed class FollowingReplica(ReplicationOptions options, ObjectStore s
     public void Dispose()
     {
         marks.Dispose();
+        older.Dispose();
         store.Dispose();
         _oneSession.Dispose();
     }

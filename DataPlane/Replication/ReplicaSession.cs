@@ -12,7 +12,7 @@ namespace Pollux.DataPlane.Replication;
 /// InSync session:  applying
 /// Resync session:  greeted ──ResyncBegin, AllowResync──► tree ──manifest applied──► applying ──ResyncFinal, ConfirmResynced──► (UpToDate)
 /// </code>
-/// Nothing of the local copy changes before "tree" (rule S7).
+/// Nothing of the local copy changes before "tree" (rule S7); an older copy is kept by then, where the file system can (OlderCopy).
 /// </remarks>
 internal sealed class ReplicaSession
 {
@@ -134,6 +134,7 @@ internal sealed class ReplicaSession
             return;
         }
         Resyncing = false;
+        _replica.Older.Drop();
         Span<byte> payload = stackalloc byte[16];
         new WireWriter(payload).Guid(_syncBase);
         Link.Send(FrameKind.ReplicaUpToDate, FrameFlags.None, Epoch, 0, 0, 0, payload);
@@ -147,6 +148,8 @@ internal sealed class ReplicaSession
         var payload = new byte[2048];
         var length = new Failure(error, reason).Write(payload);
         Link.Send(FrameKind.Failed, FrameFlags.None, Epoch, sequence, 0, 0, payload.AsSpan(0, length));
+        if (Resyncing && error is Errno.ENOSPC or Errno.EDQUOT)
+            _replica.Older.GiveUp("the disk has no room left for the resync");
         Link.EndAfterSending(reason);
         if (error is Errno.EIO or Errno.EROFS)
             _options.Events.LocalFault(reason);
@@ -261,6 +264,10 @@ internal sealed class ReplicaSession
         reason = "the resync names no base";
         if (_syncBase == Guid.Empty)
             return false;
+        // Half of what the source waits for this answer; the rest is for storing that this copy is inconsistent.
+        Volatile.Write(ref _waitingFor, "keeping an older copy of the directory");
+        _replica.Older.Preserve(_options.Bases.Current, _options.ResyncStepDeadline / 2, () => Link.EndReason);
+        Volatile.Write(ref _waitingFor, null);
         reason = "the resync was not allowed in time";
         _options.Events.ResyncStarting(_syncBase);
         if (!Await(() => _allowed == _syncBase, "this host to store that it is inconsistent"))

@@ -15,6 +15,7 @@ public sealed class ReplicationEngine : IReplicationEngine
     private ServingVolume? _volume;
     private FollowingReplica? _replica;
     private PeerAttachment? _attachment;
+    private OlderCopy? _older;
 
     public ReplicationEngine(ReplicationOptions options)
     {
@@ -47,7 +48,7 @@ public sealed class ReplicationEngine : IReplicationEngine
                     var session = replica.Session;
                     return new ReplicationStatus(
                         session is not null, session is { Resyncing: true }, false, replica.Marks.DirtyBytes, 0, session?.ReceivedBytes ?? 0, 0, 0, 0, 0,
-                        replica.WaitingFor);
+                        replica.WaitingFor) { OlderCopy = replica.Older.Status };
                 }
                 return new ReplicationStatus(false, false, false, 0, 0, 0, 0, 0, 0, 0, null);
             }
@@ -178,6 +179,7 @@ public sealed class ReplicationEngine : IReplicationEngine
             () =>
             {
                 volume.Close();
+                _older?.Dispose();
                 return true;
             },
             CancellationToken.None).ConfigureAwait(false);
@@ -266,10 +268,14 @@ public sealed class ReplicationEngine : IReplicationEngine
         try
         {
             store = _options.OpenStore();
+            // Who may serve is up to date.
+            _older = OlderCopy.Open(store, _options.Events.Noted);
+            _older.Drop();
             return new ServingVolume(_options, store, marks, gate, completions, epoch, peerIsMember, ModuleTag);
         }
         catch
         {
+            _older?.Dispose();
             store?.Dispose();
             marks.Dispose();
             throw;
@@ -279,12 +285,15 @@ public sealed class ReplicationEngine : IReplicationEngine
     private FollowingReplica OpenReplica(long epoch)
     {
         var marks = ModuleMarks.Open(_options.StateDirectory, new object());
+        ObjectStore? store = null;
         try
         {
-            return new FollowingReplica(_options, _options.OpenStore(), marks, epoch);
+            store = _options.OpenStore();
+            return new FollowingReplica(_options, store, OlderCopy.Open(store, _options.Events.Noted), marks, epoch);
         }
         catch
         {
+            store?.Dispose();
             marks.Dispose();
             throw;
         }

@@ -26,6 +26,7 @@ internal sealed class ReplicationHost : IReplicationEvents, ISyncBases, IVolumeC
     public static readonly TimeSpan Deadline = TimeSpan.FromSeconds(20);
 
     private readonly BlockingCollection<string> _events = [];
+    private readonly ConcurrentQueue<string> _notes = [];
     private readonly ConcurrentDictionary<ulong, TaskCompletionSource<int>> _pending = new();
     private readonly ReplicationListener _listener;
     private readonly bool _dialsPlaintext;
@@ -139,6 +140,11 @@ internal sealed class ReplicationHost : IReplicationEvents, ISyncBases, IVolumeC
     public void SessionLost(string reason) => _events.Add($"lost {reason}");
     public void Quiesced() => _events.Add("quiesced");
     public void LocalFault(string reason) => _events.Add($"fault {reason}");
+
+    void IReplicationEvents.Noted(string kind, string text) => _notes.Enqueue($"{kind}: {text}");
+
+    /// <summary>What was told to the module's history.</summary>
+    public IReadOnlyCollection<string> Notes => _notes;
 
     public void ResyncStarting(Guid syncBase)
     {
