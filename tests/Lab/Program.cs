@@ -25,6 +25,8 @@ try
             return await FailoverScenario.RunAsync();
         case ["bench", "replication", .. var options]:
             return await ReplicationBenchmark.RunAsync(BenchmarkOptions.Parse(options));
+        case ["bench", "hot-path"]:
+            return await HotPathBenchmark.RunAsync();
         case ["link", "serve"]:
             return LinkProbe.Serve();
         case ["link", "probe", var address, var workload, var seconds]:
@@ -37,7 +39,7 @@ try
             }
             return 0;
         default:
-            Console.Error.WriteLine("usage: pollux-lab demo [--scenario failover | --stop] | bench replication [OPTIONS] | guest build | guest try | clean");
+            Console.Error.WriteLine("usage: pollux-lab demo [--scenario failover | --stop] | bench replication [OPTIONS] | bench hot-path | guest build | guest try | clean");
             return 2;
     }
 }

@@ -32,7 +32,7 @@ public sealed record BenchmarkReport(
             Medians of {Rounds} rounds of {SecondsPerRun.ToString(CultureInfo.InvariantCulture)} s, systems in turn inside each workload of each round; file of {ReplicationBenchmark.FileBytes >> 20} MiB written before.
             fio, O_DIRECT on files (libaio) and NBD; raw-buffered by pwrite one at a time; link: one TCP connection per job, block out and 16 bytes back.
             Names: w/r = write/read, 4k/64k/1m = block, q = depth, 8j = 8 jobs of depth 1, sync = fdatasync after each write (latency: write + flush).
-            4k is random, larger sequential. Reads find nothing in the page cache. Latency in µs. CPU: user + system seconds of the system's processes
+            4k is random, larger sequential. Reads begin with an empty page cache. Latency in µs. CPU: user + system seconds of the system's processes
             on both hosts and of the load generator, per GiB and per 1000 operations; kernel threads not counted.
             GlusterFS answers a write that is not flushed before it is replicated (write-behind); QEMU's mirror does not flush its target.
 

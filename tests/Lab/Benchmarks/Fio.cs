@@ -22,8 +22,7 @@ public static class Fio
         [
             "fio", "--name=bench", $"--size={sizeBytes}", "--thread", $"--rw={workload.Pattern}", $"--bs={workload.BlockBytes}",
             $"--iodepth={workload.Depth}", $"--numjobs={workload.Jobs}", "--group_reporting", "--norandommap", "--randrepeat=0", "--time_based",
-            "--output-format=json", string.Create(CultureInfo.InvariantCulture, $"--ramp_time={RampSeconds}"),
-            string.Create(CultureInfo.InvariantCulture, $"--runtime={seconds}"),
+            "--output-format=json", $"--ramp_time={Milliseconds(RampSeconds)}", $"--runtime={Milliseconds(seconds)}",
             .. workload.Flushes ? [$"--{flushOption}=1"] : (string[])[],
             .. target,
         ];
@@ -36,6 +35,9 @@ public static class Fio
             throw new LabException($"fio of {workload.Name} with {string.Join(' ', target)} ended with error {error}: {result.Said}");
         return FiguresOf(job, workload, seconds, spent);
     }
+
+    /// <summary>fio cuts the fraction off a number of seconds, and takes 0 for no limit.</summary>
+    public static string Milliseconds(double seconds) => string.Create(CultureInfo.InvariantCulture, $"{seconds * 1000:0}ms");
 
     private static BenchmarkFigures FiguresOf(JsonElement job, Workload workload, double seconds, double spent)
     {

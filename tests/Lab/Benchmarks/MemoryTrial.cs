@@ -34,7 +34,7 @@ internal static class MemoryTrial
         var load = primary.ExecAsync(
         [
             "fio", $"--size={FileBytes}", "--ioengine=libaio", "--direct=1", "--thread", "--rw=randwrite", "--bs=4k", "--iodepth=4", "--fdatasync=16",
-            "--norandommap", "--time_based", string.Create(CultureInfo.InvariantCulture, $"--runtime={BusySeconds}"),
+            "--norandommap", "--time_based", $"--runtime={Fio.Milliseconds(BusySeconds)}",
             .. modules.SelectMany(module => new[] { $"--name={module.Name}", $"--filename={module.FilePath}" }),
         ], TimeSpan.FromSeconds(60 + BusySeconds));
         var highest = new Dictionary<LabHost, (long Host, long Guard)>();
