@@ -34,6 +34,7 @@ public static unsafe partial class Libc
     public const uint SyncFileRangeWrite = 2;
     public const uint SyncFileRangeWaitAfter = 4;
 
+    public const int ClockRealTimeCoarse = 5;
     public const int ClockBootTime = 7;
 
     /// <summary>flock(2): shared, exclusive, without waiting.</summary>
@@ -169,11 +170,17 @@ public static unsafe partial class Libc
     private static partial int ClockGetTime(int clock, Timespec* result);
 
     /// <summary>CLOCK_BOOTTIME: nanoseconds since boot, suspended time included; never steps.</summary>
-    public static long BootTimeNs()
+    public static long BootTimeNs() => ClockNs(ClockBootTime);
+
+    /// <summary>CLOCK_REALTIME_COARSE, nanoseconds since 1970: the clock by which file systems stamp files, so that a time given here and
+    /// one given by the kernel compare as they happened.</summary>
+    public static long FileTimeNs() => ClockNs(ClockRealTimeCoarse);
+
+    private static long ClockNs(int clock)
     {
         Timespec now;
-        if (ClockGetTime(ClockBootTime, &now) != 0)
-            throw new IOException($"clock_gettime(CLOCK_BOOTTIME): {Errno.Describe(LastErrno)}");
+        if (ClockGetTime(clock, &now) != 0)
+            throw new IOException($"clock_gettime({clock}): {Errno.Describe(LastErrno)}");
         return now.Seconds * 1_000_000_000 + now.Nanoseconds;
     }
 

@@ -191,6 +191,9 @@ internal sealed partial class ServingVolume
                 return SendCopy(session, FrameKind.ResyncHole, run.Object, run.OffsetBytes, end - run.OffsetBytes);
         }
         end = Math.Min(run.EndBytes, run.OffsetBytes + CopyBytesMax);
+        // No further than the data goes: a block of zeros that is written is a hole no more.
+        if (seeked == 0 && _store.Seek(run.Object, data, Libc.SeekHole, out var hole) == 0)
+            end = Math.Min(end, (hole + ModuleMarks.BlockBytes - 1) / ModuleMarks.BlockBytes * ModuleMarks.BlockBytes);
         return SendCopy(session, FrameKind.ResyncData, run.Object, run.OffsetBytes, Math.Min(end, inFile) - run.OffsetBytes);
     }
 
