@@ -50,6 +50,7 @@ public static class HostCommandLine
         root.Subcommands.Add(Join());
         root.Subcommands.Add(Run());
         root.Subcommands.Add(Status());
+        root.Subcommands.Add(OlderCopyCommand.Make(Data, GuardedAsync));
         root.Subcommands.Add(Guard());
         var parsed = root.Parse(args);
         var code = await parsed.InvokeAsync().ConfigureAwait(false);

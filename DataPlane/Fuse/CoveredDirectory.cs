@@ -20,7 +20,7 @@ public sealed class CoveredDirectory : IDisposable
 {
     /// <summary>File system type of all FUSE mounts of this program, as the mount table shows it.</summary>
     public const string FuseType = "fuse.pollux";
-    private const string BaseSource = "pollux-cover";
+    internal const string BaseSource = "pollux-cover";
 
     /// <summary>A path never carries more layers of ours than a few crashes leave behind.</summary>
     private const int LayersMax = 64;
@@ -84,7 +84,7 @@ public sealed class CoveredDirectory : IDisposable
         return new SafeFileHandle(descriptor, ownsHandle: true);
     }
 
-    private static string Resolve(string directory)
+    internal static string Resolve(string directory)
     {
         using var handle = OpenPath(directory);
         var link = "/proc/self/fd/" + handle.DangerousGetHandle().ToString(CultureInfo.InvariantCulture);

@@ -45,7 +45,7 @@ internal sealed unsafe class FuseChannel : ILoopSource
 
     public int Descriptor { get; }
 
-    public short Interest => _place.MayRead ? LoopNative.PollIn : (short)0;
+    public short Interest => !_draining && _place.MayRead ? LoopNative.PollIn : (short)0;
 
     public long Requests => Volatile.Read(ref _requests);
 
@@ -70,7 +70,6 @@ internal sealed unsafe class FuseChannel : ILoopSource
                     continue;
                 if (errno == Errno.EAGAIN)
                     return;
-                _place.Loop.Remove(this);
                 // ENODEV: unmounted. ECONNABORTED: aborted (FUSE_ABORT_ERROR).
                 if (errno is not (Errno.ENODEV or Errno.ECONNABORTED))
                     _fault(new FuseException("Cannot read from /dev/fuse", errno));
@@ -160,8 +159,12 @@ internal sealed unsafe class FuseChannel : ILoopSource
             End();
     }
 
-    /// <summary>The handler closes what is open, which may block.</summary>
-    private void End() => ThreadPool.UnsafeQueueUserWorkItem(static ended => ended(), _ended, preferLocal: false);
+    /// <summary>The loop watches the channel until then, so that it does not end before. The handler closes what is open, which may block.</summary>
+    private void End()
+    {
+        _place.Loop.Remove(this);
+        ThreadPool.UnsafeQueueUserWorkItem(static ended => ended(), _ended, preferLocal: false);
+    }
 
     /// <summary>A request on its way through the lane and, to give its buffer back, through the loop.</summary>
     private sealed class RequestWork(FuseChannel channel, int buffer) : LoopWork

@@ -84,6 +84,16 @@ public enum FuseOpenRequestFlags : uint
     KillSuidGid = 1 << 0,
 }
 
+/// <summary>Flags of an extended SETXATTR (FUSE_SETXATTR_*).</summary>
+[Flags]
+public enum FuseSetXattrFlags : uint
+{
+    None = 0,
+
+    /// <summary>The caller of a change of an ACL is neither in the group nor privileged: set-group-id must go.</summary>
+    AclKillSgid = 1 << 0,
+}
+
 /// <summary>Flags of FSYNC and FSYNCDIR (FUSE_FSYNC_*).</summary>
 [Flags]
 public enum FuseFsyncFlags : uint

@@ -14,6 +14,8 @@ internal static unsafe partial class FuseNative
     public const ulong MsNoSuid = 2;
     public const ulong MsNoDevices = 4;
     public const ulong MsNoExec = 8;
+    public const ulong MsRecursive = 0x4000;
+    public const ulong MsPrivate = 0x40000;
     public const int UmountForce = 1;
     public const int UmountDetach = 2;
     public const int UmountNoFollow = 8;

@@ -28,6 +28,8 @@ public sealed class FuseSession : IDisposable
         | FuseInitFlags.ReadDirectoryPlusAuto | FuseInitFlags.AsyncDirectIo | FuseInitFlags.ParallelDirectoryOperations
         | FuseInitFlags.AbortError | FuseInitFlags.MaxPages | FuseInitFlags.InitExtended | FuseInitFlags.DirectIoAllowMmap;
 
+    private const FuseInitFlags Acls = FuseInitFlags.PosixAcl | FuseInitFlags.DontMask | FuseInitFlags.SetXattrExtended;
+
     private readonly FuseMount _mount;
     private readonly IFuseHandler _handler;
     private readonly SafeFileHandle[] _devices;
@@ -215,6 +217,9 @@ public sealed class FuseSession : IDisposable
         if (offered.HasFlag(FuseInitFlags.InitExtended))
             offered |= (FuseInitFlags)((ulong)init.Flags2 << 32);
         var wanted = options.HandlerKillsPrivileges ? Wanted | FuseInitFlags.HandleKillPrivilegesV2 : Wanted;
+        // One without the other would lose the umask or a set-group-id bit that has to go.
+        if (options.HandlerKeepsAcls && offered.HasFlag(Acls))
+            wanted |= Acls;
         var flags = (ulong)(wanted & offered);
         return new FuseInitOut
         {

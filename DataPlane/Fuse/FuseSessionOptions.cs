@@ -21,6 +21,10 @@ public sealed record FuseSessionOptions
     /// (FUSE_HANDLE_KILLPRIV_V2). Without it the kernel asks for security.capability before each cached write.</summary>
     public bool HandlerKillsPrivileges { get; init; }
 
+    /// <summary>The handler keeps POSIX ACLs as extended attributes, applies the umask and lets new entries inherit (FUSE_POSIX_ACL,
+    /// FUSE_DONT_MASK, FUSE_SETXATTR_EXT); the kernel then checks access by them.</summary>
+    public bool HandlerKeepsAcls { get; init; }
+
     /// <summary>How long the kernel may take to send INIT after the mount.</summary>
     public TimeSpan InitTimeout { get; init; } = TimeSpan.FromSeconds(10);
 }

@@ -219,6 +219,16 @@ public struct FuseSetXattrIn
     public uint Flags;
 }
 
+/// <summary>struct fuse_setxattr_in, as sent when FUSE_SETXATTR_EXT is negotiated; the name and the value follow.</summary>
+[StructLayout(LayoutKind.Sequential)]
+public struct FuseSetXattrExtendedIn
+{
+    public uint Size;
+    public uint Flags;
+    public FuseSetXattrFlags SetXattrFlags;
+    public uint Padding;
+}
+
 /// <summary>struct fuse_getxattr_in, of GETXATTR (the name follows) and LISTXATTR.</summary>
 [StructLayout(LayoutKind.Sequential)]
 public struct FuseGetXattrIn

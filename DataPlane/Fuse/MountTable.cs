@@ -11,10 +11,13 @@ internal readonly record struct MountEntry(string Path, string Type, string Sour
 internal static class MountTable
 {
     /// <summary>Mounts made exactly on <paramref name="path"/>, the topmost last.</summary>
-    public static List<MountEntry> On(string path)
+    public static List<MountEntry> On(string path) => On(path, "/proc/self/mountinfo");
+
+    /// <param name="table">Of a thread in a mount namespace of its own: /proc/thread-self/mountinfo.</param>
+    public static List<MountEntry> On(string path, string table)
     {
         var found = new List<MountEntry>();
-        foreach (var line in File.ReadLines("/proc/self/mountinfo"))
+        foreach (var line in File.ReadLines(table))
         {
             if (TryParse(line, out var entry) && entry.Path == path)
                 found.Add(entry);

@@ -28,6 +28,16 @@ internal sealed class Lane : IDisposable
         }
     }
 
+    /// <summary>Nothing runs and nothing waits.</summary>
+    public bool IsIdle
+    {
+        get
+        {
+            lock (_lock)
+                return _queue.IsEmpty && _idle == _threads;
+        }
+    }
+
     public void Put(LoopWork work)
     {
         lock (_lock)

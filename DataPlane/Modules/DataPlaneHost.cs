@@ -83,7 +83,8 @@ public sealed partial class DataPlaneHost : IAsyncDisposable
 
     /// <summary>What <c>pollux-host status</c> shows.</summary>
     public HostStatus Status() => new(
-        _identity.Host, _control.Status, _peer?.Host, _peers.Status, _peers.PeerReachable, _hypervisorName, _lostPower, Observe());
+        _identity.Host, _control.Status, _peer?.Host, _peers.Status, _peers.PeerReachable, _hypervisorName, _lostPower,
+        GC.GetTotalAllocatedBytes(precise: true), Observe());
 
     /// <summary>Leaves all modules in order: VMs are stopped within their leases, copies flushed, mounts taken away. The peer takes over what it
     /// may when the detection time has passed.</summary>

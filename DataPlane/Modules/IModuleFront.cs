@@ -21,6 +21,9 @@ public interface IModuleFront
     /// <summary>Mounts the volume in place of the cover file system.</summary>
     Task ServeAsync(IModuleVolume volume);
 
+    /// <summary>Makes the times of files that are open for writing, or have just been closed, equal on both hosts; within about a second.</summary>
+    Task SettleAsync();
+
     /// <summary>Takes the serving mount away, if there is one; users get errors. The cover file system takes its place.</summary>
     Task CoverAsync();
 

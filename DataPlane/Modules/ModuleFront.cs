@@ -21,6 +21,7 @@ public sealed class ModuleFront(string module, string directory) : IModuleFront
     private FuseSession? _coverSession;
     private FuseSession? _serving;
     private FuseCompletions? _completions;
+    private FuseVolume? _volume;
 
     public event Action<string>? Failed;
 
@@ -41,11 +42,14 @@ public sealed class ModuleFront(string module, string directory) : IModuleFront
     public Task ServeAsync(IModuleVolume volume) => Task.Run(() =>
     {
         Stop(ref _coverSession);
-        var session = FuseSession.Start(_covered!, new FuseVolume(volume, _completions!), FuseVolume.SessionOptions(_source), (volume as ILoopVolume)?.Loop);
+        _volume = new FuseVolume(volume, _completions!);
+        var session = FuseSession.Start(_covered!, _volume, FuseVolume.SessionOptions(_source), (volume as ILoopVolume)?.Loop);
         _serving = session;
         session.Ended.ContinueWith(
             _ => ReportEnd(session), CancellationToken.None, TaskContinuationOptions.None, TaskScheduler.Default);
     });
+
+    public Task SettleAsync() => _volume?.SettleAsync() ?? Task.CompletedTask;
 
     public Task CoverAsync() => Task.Run(() =>
     {

@@ -60,7 +60,12 @@ public sealed partial class ModuleRuntime
                 _lane.Put("unfreeze", _engine.Unfreeze);
                 break;
             case RoleEffect.Quiesce:
-                _lane.Put("quiesce", _engine.Quiesce);
+                _lane.Put("quiesce", async () =>
+                {
+                    // A closing that the kernel still has to tell comes too late once operations are held.
+                    await _options.Front.SettleAsync().ConfigureAwait(false);
+                    _engine.Quiesce();
+                });
                 break;
             case RoleEffect.Follow follow:
                 _lane.Put("follow", () => _engine.FollowAsync(follow.Epoch, CancellationToken.None));

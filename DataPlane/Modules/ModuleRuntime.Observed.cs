@@ -46,6 +46,13 @@ public sealed partial class ModuleRuntime
                 held, "None if it clears within the detection time. Otherwise check the peer and the control plane."));
         }
 
+        if (view.DataState == DataState.Inconsistent && status.OlderCopy is { Kept: false } none)
+        {
+            problems.Add(new ObservedProblem("resync.no-older-copy", "This host keeps no older copy during the resync",
+                "If the primary is lost before the resync has ended, no usable copy is left on this host.", none.Text,
+                "None if that is acceptable. Otherwise keep the module's directory on XFS (with reflink) or btrfs, with room for what changes."));
+        }
+
         return problems.ToImmutable();
     }
 

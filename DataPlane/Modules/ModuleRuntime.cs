@@ -124,6 +124,8 @@ public sealed partial class ModuleRuntime : IReplicationEvents, IAsyncDisposable
 
     void IReplicationEvents.LocalFault(string reason) => Put(new RoleInput.LocalFault(reason));
 
+    void IReplicationEvents.Noted(string kind, string text) => _history.Add(kind, text);
+
     private void OnWorkload(RoleInput input)
     {
         if (!_leaving)

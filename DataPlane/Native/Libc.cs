@@ -37,7 +37,19 @@ public static unsafe partial class Libc
     /// <summary>RWF_NOWAIT: fail with EAGAIN rather than wait for the disk.</summary>
     public const int ReadNoWait = 8;
 
+    public const int ClockRealTimeCoarse = 5;
     public const int ClockBootTime = 7;
+
+    /// <summary>flock(2): shared, exclusive, without waiting.</summary>
+    public const int LockShared = 1;
+    public const int LockExclusive = 2;
+    public const int LockNonBlocking = 4;
+
+    /// <summary>FICLONE = _IOW(0x94, 9, int) (linux/fs.h): the file shares all blocks of the one given by its descriptor.</summary>
+    public const uint CloneFile = 0x40049409;
+
+    /// <summary>A mount namespace of its own for the calling thread (linux/sched.h).</summary>
+    public const int NewMountNamespace = 0x20000;
 
     /// <summary>The errno of this thread's last failed call.</summary>
     public static int LastErrno => Marshal.GetLastPInvokeError();
@@ -98,6 +110,16 @@ public static unsafe partial class Libc
 
     [LibraryImport(Library, EntryPoint = "fallocate64", SetLastError = true)]
     public static partial int FAllocate(int fd, int mode, long offsetBytes, long lengthBytes);
+
+    /// <summary>ioctl(2) with a number for its argument.</summary>
+    [LibraryImport(Library, EntryPoint = "ioctl", SetLastError = true)]
+    public static partial int IoCtl(int fd, nuint request, nint argument);
+
+    [LibraryImport(Library, EntryPoint = "flock", SetLastError = true)]
+    public static partial int FLock(int fd, int operation);
+
+    [LibraryImport(Library, EntryPoint = "unshare", SetLastError = true)]
+    public static partial int Unshare(int flags);
 
     [LibraryImport(Library, EntryPoint = "lseek64", SetLastError = true)]
     public static partial long LSeek(int fd, long offsetBytes, int whence);
@@ -162,11 +184,17 @@ public static unsafe partial class Libc
     private static partial int ClockGetTime(int clock, Timespec* result);
 
     /// <summary>CLOCK_BOOTTIME: nanoseconds since boot, suspended time included; never steps.</summary>
-    public static long BootTimeNs()
+    public static long BootTimeNs() => ClockNs(ClockBootTime);
+
+    /// <summary>CLOCK_REALTIME_COARSE, nanoseconds since 1970: the clock by which file systems stamp files, so that a time given here and
+    /// one given by the kernel compare as they happened.</summary>
+    public static long FileTimeNs() => ClockNs(ClockRealTimeCoarse);
+
+    private static long ClockNs(int clock)
     {
         Timespec now;
-        if (ClockGetTime(ClockBootTime, &now) != 0)
-            throw new IOException($"clock_gettime(CLOCK_BOOTTIME): {Errno.Describe(LastErrno)}");
+        if (ClockGetTime(clock, &now) != 0)
+            throw new IOException($"clock_gettime({clock}): {Errno.Describe(LastErrno)}");
         return now.Seconds * 1_000_000_000 + now.Nanoseconds;
     }
 

@@ -263,6 +263,13 @@ internal abstract unsafe partial class EngineShell
             seeked switch { 0 => dataOffset, Errno.ENXIO => long.MaxValue, _ => range.OffsetBytes });
         if (piece.Kind != CopyPieceKind.Data)
             return (0, piece);
+        // No further than the data goes: a block of zeros that is written is a hole no more.
+        if (seeked == 0 && Store.Seek(range.Object, dataOffset, Libc.SeekHole, out var hole) == 0)
+        {
+            var end = (hole + DirtyMap.BlockBytes - 1) / DirtyMap.BlockBytes * DirtyMap.BlockBytes;
+            if (end < range.OffsetBytes + piece.CoveredBytes)
+                piece = new CopyPiece(CopyPieceKind.Data, end - range.OffsetBytes, Math.Min(piece.LengthBytes, end - range.OffsetBytes));
+        }
         var content = new Span<byte>((void*)memory, (int)piece.LengthBytes);
         var error = Store.Read(range.Object, range.OffsetBytes, content, out var count);
         content[count..].Clear();

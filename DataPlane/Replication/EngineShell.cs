@@ -27,9 +27,9 @@ internal abstract partial class EngineShell : IEngineEffects, IEngineSurrounding
     private int _localWorks;
     private bool _inTurn;
 
-    protected EngineShell(ModuleLoop place, ReplicationOptions options, ObjectStore store, MarkFiles markFiles)
+    protected EngineShell(ModuleLoop place, ReplicationOptions options, LocalCopy copy)
     {
-        (Place, Options, Store, _markFiles) = (place, options, store, markFiles);
+        (Place, Options, Store, Older, _markFiles) = (place, options, copy.Store, copy.Older, copy.MarkFiles);
         EngineOptions = new EngineOptions
         {
             Module = options.Module,
@@ -44,6 +44,9 @@ internal abstract partial class EngineShell : IEngineEffects, IEngineSurrounding
     public ModuleLoop Place { get; }
 
     public ObjectStore Store { get; }
+
+    /// <summary>What the target of a resync keeps of its copy.</summary>
+    public OlderCopy Older { get; }
 
     /// <summary>Completes when the machine has stopped: it does nothing any more. Any thread.</summary>
     public Task Stopping => _stopped.Task;
@@ -102,6 +105,7 @@ internal abstract partial class EngineShell : IEngineEffects, IEngineSurrounding
     public void Close()
     {
         _markFiles.Dispose();
+        Older.Dispose();
         Store.Dispose();
     }
 
@@ -122,7 +126,7 @@ internal abstract partial class EngineShell : IEngineEffects, IEngineSurrounding
 
     public void SessionLost(string reason) => _events.Add(new(EngineEventKind.SessionLost, default, reason));
 
-    public void ResyncStarting(Guid syncBase) => _events.Add(new(EngineEventKind.ResyncStarting, syncBase, ""));
+    public virtual void ResyncStarting(Guid syncBase) => _events.Add(new(EngineEventKind.ResyncStarting, syncBase, ""));
 
     public void ReplicaFlushed(Guid syncBase) => _events.Add(new(EngineEventKind.ReplicaFlushed, syncBase, ""));
 

@@ -194,6 +194,11 @@ internal sealed class EngineVolume(SourceShell shell, IVolumeCompletions complet
     /// <summary>Loop's thread: a write of another thread gets a buffer as those have that the loop has read.</summary>
     private unsafe void WriteCopied(ulong obj, long offsetBytes, byte[] data, OperationTag tag)
     {
+        if (shell.Stopping.IsCompleted)
+        {
+            completions.Completed(tag, Errno.EIO, 0);
+            return;
+        }
         if (!shell.Place.Buffers.TryRent(out var buffer))
         {
             shell.Park(() => WriteCopied(obj, offsetBytes, data, tag));

@@ -1,4 +1,5 @@
 using Pollux.DataPlane.Core.Roles;
+using Pollux.DataPlane.Storage;
 using Pollux.DataPlane.Volumes;
 
 namespace Pollux.DataPlane.Replication;
@@ -39,6 +40,11 @@ public interface IReplicationEvents
     void PeerCaughtUp(Guid syncBase);
     void Quiesced();
     void LocalFault(string reason);
+
+    /// <summary>Something for the module's history that decides nothing: a stable dotted kind and a sentence.</summary>
+    void Noted(string kind, string text)
+    {
+    }
 }
 
 /// <summary>The parts of the durable state that the engine needs when a session starts; owned by the role machine.</summary>
@@ -53,4 +59,8 @@ public interface ISyncBases
 /// <param name="HeldOperations">Operations waiting for the peer, the arbiter or an unfreeze.</param>
 public readonly record struct ReplicationStatus(
     bool SessionUp, bool Resyncing, bool FullResync, long DirtyBytes, long ResyncTotalBytes, long ResyncDoneBytes, double ResyncBytesPerSecond,
-    int HeldOperations, long ReplicatedBytes, long ReplicatedOperations, string? WaitingFor);
+    int HeldOperations, long ReplicatedBytes, long ReplicatedOperations, string? WaitingFor)
+{
+    /// <summary>Of the target of a resync; null where there is nothing to say of one.</summary>
+    public OlderCopyStatus? OlderCopy { get; init; }
+}

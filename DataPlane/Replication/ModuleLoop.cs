@@ -102,6 +102,9 @@ internal sealed class ModuleLoop : ILoopOwner, IDisposable
             {
                 // A mount that is still there is served until it ends; a disk call that never ends keeps its thread.
                 loop.Loop.Join(Timeout.InfiniteTimeSpan);
+                // A call that hangs in a lane still has its buffer: then the address space is left alone.
+                if (loop.Front.IsIdle && loop.Disk.IsIdle)
+                    loop.Buffers.Dispose();
                 loop.Front.Dispose();
                 loop.Disk.Dispose();
             },

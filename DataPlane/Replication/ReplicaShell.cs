@@ -7,9 +7,9 @@ internal sealed class ReplicaShell : EngineShell
 {
     private readonly ReplicaMachine _machine;
 
-    public ReplicaShell(ModuleLoop place, ReplicationOptions options, ObjectStore store, MarkFiles markFiles, RecoveredMarks marks, long epoch)
-        : base(place, options, store, markFiles) =>
-        _machine = new ReplicaMachine(EngineOptions, this, this, marks, epoch, Environment.TickCount64);
+    public ReplicaShell(ModuleLoop place, ReplicationOptions options, LocalCopy copy, long epoch)
+        : base(place, options, copy) =>
+        _machine = new ReplicaMachine(EngineOptions, this, this, copy.Marks, epoch, Environment.TickCount64);
 
     public override EngineStatus Status => _machine.Status;
 
@@ -24,7 +24,27 @@ internal sealed class ReplicaShell : EngineShell
 
     public void AllowResync(Guid syncBase) => _machine.AllowResync(syncBase);
 
-    public void ConfirmResynced(Guid syncBase) => _machine.ConfirmResynced(syncBase);
+    public void ConfirmResynced(Guid syncBase)
+    {
+        _machine.ConfirmResynced(syncBase);
+        Begin(
+            () =>
+            {
+                Older.Drop();
+                return true;
+            },
+            static _ => { });
+    }
+
+    /// <summary>An older copy is kept before the role machine stores that this one is inconsistent, and before its first byte changes.</summary>
+    public override void ResyncStarting(Guid syncBase)
+    {
+        // Half of what the source waits for; the rest is for storing.
+        var deadline = Options.ResyncStepDeadline / 2;
+        Begin(
+            () => Older.Preserve(Options.Bases.Current, deadline, () => Stopping.IsCompleted ? "this host no longer follows" : null),
+            _ => base.ResyncStarting(syncBase));
+    }
 
     public override void Stop() => _machine.Stop();
 
@@ -43,7 +63,20 @@ internal sealed class ReplicaShell : EngineShell
 
     protected override void RoomFreed() => _machine.RoomFreed();
 
-    protected override void LocalWritten(int slot, int errno) => _machine.LocalWritten(slot, errno);
+    protected override void LocalWritten(int slot, int errno)
+    {
+        if (errno is Native.Errno.ENOSPC or Native.Errno.EDQUOT && _machine.Status.Resync.Running)
+        {
+            Begin(
+                () =>
+                {
+                    Older.GiveUp("the disk has no room left for the resync");
+                    return true;
+                },
+                static _ => { });
+        }
+        _machine.LocalWritten(slot, errno);
+    }
 
     protected override void LocalFlushed(int slot, int errno) => _machine.LocalFlushed(slot, errno);
 

@@ -45,10 +45,11 @@ public sealed class ReplicationEngine : IReplicationEngine
     {
         get
         {
-            var asked = _place.TryAsk(() => (EngineStatus?)Shell?.Status, StatusPatience, out var status);
+            var shell = Shell;
+            var asked = _place.TryAsk(() => shell?.Status, StatusPatience, out var status);
             if (!asked)
                 return _lastStatus with { WaitingFor = _place.Stall ?? _lastStatus.WaitingFor };
-            return _lastStatus = status is { } now ? ToStatus(now) : new ReplicationStatus(false, false, false, 0, 0, 0, 0, 0, 0, 0, null);
+            return _lastStatus = status is { } now ? ToStatus(now) with { OlderCopy = (shell as ReplicaShell)?.Older.Status } : new ReplicationStatus(false, false, false, 0, 0, 0, 0, 0, 0, 0, null);
         }
     }
 
@@ -86,10 +87,10 @@ public sealed class ReplicationEngine : IReplicationEngine
     public async Task ServeAsync(long epoch, bool peerIsMember, IVolumeCompletions completions, CancellationToken cancel)
     {
         RequireIdle();
-        var (files, marks, store, start) = await RunLong(() => OpenSource(epoch, peerIsMember), cancel).ConfigureAwait(false);
+        var (copy, start) = await RunLong(() => OpenSource(epoch, peerIsMember), cancel).ConfigureAwait(false);
         var source = await _place.AskAsync(() =>
         {
-            var shell = new SourceShell(_place, _options, store, files, marks, start, completions, ModuleTag);
+            var shell = new SourceShell(_place, _options, copy, start, completions, ModuleTag);
             _place.Drive(shell);
             return shell;
         }).ConfigureAwait(false);
@@ -174,10 +175,10 @@ public sealed class ReplicationEngine : IReplicationEngine
             return;
         }
         RequireIdle();
-        var (files, marks, store) = await RunLong(() => OpenCopy(ResyncPart.Target), cancel).ConfigureAwait(false);
+        var copy = await RunLong(() => LocalCopy.Open(_options, EngineShell.LogSlots, ResyncPart.Target), cancel).ConfigureAwait(false);
         var replica = await _place.AskAsync(() =>
         {
-            var shell = new ReplicaShell(_place, _options, store, files, marks, epoch);
+            var shell = new ReplicaShell(_place, _options, copy, epoch);
             _place.Drive(shell);
             return shell;
         }).ConfigureAwait(false);
@@ -260,33 +261,20 @@ public sealed class ReplicationEngine : IReplicationEngine
         }
     }
 
-    private (MarkFiles Files, RecoveredMarks Marks, ObjectStore Store) OpenCopy(ResyncPart part)
+    private (LocalCopy Copy, SourceStart Start) OpenSource(long epoch, bool peerIsMember)
     {
-        var (files, marks) = MarkFiles.Open(_options.StateDirectory, EngineShell.LogSlots, part);
+        var copy = LocalCopy.Open(_options, EngineShell.LogSlots, ResyncPart.Source);
         try
         {
-            return (files, marks, _options.OpenStore());
+            // Who may serve is up to date.
+            copy.Older.Drop();
+            var ids = new ObjectIds(copy.Store, epoch);
+            var adopted = copy.Store.AdoptUnnamed(ids.Next).Count;
+            return (copy, new SourceStart(epoch, peerIsMember, ids.Reserved, adopted));
         }
         catch
         {
-            files.Dispose();
-            throw;
-        }
-    }
-
-    private (MarkFiles Files, RecoveredMarks Marks, ObjectStore Store, SourceStart Start) OpenSource(long epoch, bool peerIsMember)
-    {
-        var (files, marks, store) = OpenCopy(ResyncPart.Source);
-        try
-        {
-            var ids = new ObjectIds(store, epoch);
-            var adopted = store.AdoptUnnamed(ids.Next).Count;
-            return (files, marks, store, new SourceStart(epoch, peerIsMember, ids.Reserved, adopted));
-        }
-        catch
-        {
-            store.Dispose();
-            files.Dispose();
+            copy.Dispose();
             throw;
         }
     }

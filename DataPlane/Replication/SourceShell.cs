@@ -21,14 +21,14 @@ internal sealed class SourceShell : EngineShell
     private int _writesOpen;
 
     public SourceShell(
-        ModuleLoop place, ReplicationOptions options, ObjectStore store, MarkFiles markFiles, RecoveredMarks marks, in SourceStart start,
-        IVolumeCompletions completions, KeyValuePair<string, object?> moduleTag)
-        : base(place, options, store, markFiles)
+        ModuleLoop place, ReplicationOptions options, LocalCopy copy, in SourceStart start, IVolumeCompletions completions,
+        KeyValuePair<string, object?> moduleTag)
+        : base(place, options, copy)
     {
         (_completions, _moduleTag) = (completions, moduleTag);
         _beganTicks = new long[place.Buffers.Count];
         Volume = new EngineVolume(this, completions);
-        _machine = new SourceMachine(EngineOptions, this, this, marks, start, Environment.TickCount64);
+        _machine = new SourceMachine(EngineOptions, this, this, copy.Marks, start, Environment.TickCount64);
     }
 
     public EngineVolume Volume { get; }
@@ -118,6 +118,12 @@ internal sealed class SourceShell : EngineShell
 
     protected override void TurnEnded()
     {
+        if (Stopping.IsCompleted)
+        {
+            // They find that nothing is served any more.
+            while (_parked.TryDequeue(out var operation))
+                operation();
+        }
         Volume.SetGate(Stopping.IsCompleted ? ReadGate.Closed : _machine.Reads);
     }
 

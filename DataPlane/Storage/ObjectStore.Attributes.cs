@@ -130,16 +130,7 @@ public sealed unsafe partial class ObjectStore
                 return error;
             using (place)
             {
-                byte* path = stackalloc byte[EntryName.ProcPathBytes], attribute = stackalloc byte[EntryName.BufferBytes];
-                EntryName.ProcPath(place.Fd, place.Name, path);
-                EntryName.Terminate(name, attribute);
-                fixed (byte* buffer = value)
-                {
-                    var result = value is null
-                        ? Libc.LRemoveXattr(path, attribute)
-                        : Libc.LSetXattr(path, attribute, buffer, (nuint)value.Length, flags);
-                    return result != 0 ? Libc.LastErrno : Errno.None;
-                }
+                return WriteXattr(place.Fd, place.Name, name, value, flags);
             }
         }
         finally
@@ -148,30 +139,60 @@ public sealed unsafe partial class ObjectStore
         }
     }
 
+    /// <param name="value">Null removes the attribute.</param>
+    private static int WriteXattr(int directory, ReadOnlySpan<byte> entryName, ReadOnlySpan<byte> name, byte[]? value, int flags)
+    {
+        byte* path = stackalloc byte[EntryName.ProcPathBytes], attribute = stackalloc byte[EntryName.BufferBytes];
+        EntryName.ProcPath(directory, entryName, path);
+        EntryName.Terminate(name, attribute);
+        fixed (byte* buffer = value)
+        {
+            var result = value is null
+                ? Libc.LRemoveXattr(path, attribute)
+                : Libc.LSetXattr(path, attribute, buffer, (nuint)value.Length, flags);
+            return result != 0 ? Libc.LastErrno : Errno.None;
+        }
+    }
+
+    /// <summary>All that is asked for, or nothing: what failed here is not sent to the replica. The size comes after all that can be taken
+    /// back, because what it cuts off cannot.</summary>
     private int SetAttributes(Mutation m, out ObjectAttributes attributes)
     {
+        const AttributeMask Inode = AttributeMask.Mode | AttributeMask.Uid | AttributeMask.Gid;
+        const AttributeMask Times = AttributeMask.AccessTime | AttributeMask.ModifyTime;
         attributes = default;
         if (Find(m.Object) is not { } node)
             return Errno.ESTALE;
-        var error = Errno.None;
-        if ((m.Mask & AttributeMask.Size) != 0)
-            error = Truncate(node, m.SizeBytes);
+        var before = default(ObjectAttributes);
+        var error = (m.Mask & Inode) != 0 ? GetAttributes(node.Id, out before) : Errno.None;
         if (error == 0)
-        {
-            treeLock.EnterReadLock();
-            try
-            {
-                error = SetInode(node, m);
-            }
-            finally
-            {
-                treeLock.ExitReadLock();
-            }
-        }
-        return error != 0 ? error : GetAttributes(m.Object, out attributes);
+            error = SetInode(node, m with { Mask = m.Mask & Inode });
+        if (error == 0 && (m.Mask & AttributeMask.Size) != 0)
+            error = Truncate(node, m.SizeBytes);
+        if (error == 0 && (m.Mask & Times) != 0)
+            error = SetInode(node, m with { Mask = m.Mask & Times });
+        if (error == 0)
+            return GetAttributes(m.Object, out attributes);
+        if ((m.Mask & Inode) != 0)
+            // What could be given once can be given back; a disk that refuses even that is a fault, and says so by EIO.
+            error = SetInode(node, m with { Mask = Inode, Mode = before.Mode, Uid = before.Uid, Gid = before.Gid }) == 0 || StMode.IsSymbolicLink(node.TypeBits) ? error : Errno.EIO;
+        return error;
     }
 
     private int SetInode(ObjectNode node, Mutation m)
+    {
+        treeLock.EnterReadLock();
+        try
+        {
+            return SetInodeUnderLock(node, m);
+        }
+        finally
+        {
+            treeLock.ExitReadLock();
+        }
+    }
+
+    private int SetInodeUnderLock(ObjectNode node, Mutation m)
     {
         const uint Unchanged = uint.MaxValue;
         var error = Locate(node, out var place);
@@ -195,10 +216,9 @@ public sealed unsafe partial class ObjectStore
             }
             if ((m.Mask & (AttributeMask.AccessTime | AttributeMask.ModifyTime)) == 0)
                 return Errno.None;
-            var times = stackalloc Timespec[2];
-            times[0] = (m.Mask & AttributeMask.AccessTime) != 0 ? Timespec.FromNs(m.AccessTimeNs) : new() { Nanoseconds = Timespec.Omit };
-            times[1] = (m.Mask & AttributeMask.ModifyTime) != 0 ? Timespec.FromNs(m.ModifyTimeNs) : new() { Nanoseconds = Timespec.Omit };
-            return Libc.UTimeNsAt(place.Fd, name, times, Libc.AtSymlinkNoFollow) == 0 ? Errno.None : Libc.LastErrno;
+            return SetTimes(
+                place.Fd, name, (m.Mask & AttributeMask.AccessTime) != 0 ? m.AccessTimeNs : null,
+                (m.Mask & AttributeMask.ModifyTime) != 0 ? m.ModifyTimeNs : null);
         }
     }
 
@@ -221,16 +241,33 @@ public sealed unsafe partial class ObjectStore
             return Errno.ESTALE;
         if (!node.IsRegular)
             return node.IsDirectory ? Errno.EISDIR : Errno.ENODEV;
-        var error = Acquire(m.Object, out var descriptor);
-        if (error != 0)
-            return error;
+        var error = GetAttributes(m.Object, out var before);
+        if (error == 0)
+            error = Acquire(m.Object, out var descriptor) is var acquired and not 0 ? acquired : AllocateOrUndo(descriptor!, m, before.SizeBytes);
+        if (error == 0 && m.ModifyTimeNs != 0 && SetModifyTime(node, m.ModifyTimeNs) != 0)
+            error = Errno.EIO;
+        return error != 0 ? error : GetAttributes(m.Object, out attributes);
+    }
+
+    /// <summary>A file system that runs out of space in the middle leaves the file longer than it was; that is taken back, because what
+    /// failed here is not sent to the replica. Content is untouched: allocated blocks read as zeros, as the hole did. No write makes the file
+    /// longer meanwhile: the kernel holds the inode's lock for both. A length that is not of this call is left alone all the same.</summary>
+    private int AllocateOrUndo(Descriptor descriptor, Mutation m, long sizeBeforeBytes)
+    {
         int result;
         do
-            result = Libc.FAllocate(descriptor!.Fd, (int)m.Flags, m.OffsetBytes, m.LengthBytes);
+            result = Libc.FAllocate(descriptor.Fd, (int)m.Flags, m.OffsetBytes, m.LengthBytes);
         while (result != 0 && Libc.LastErrno == Errno.EINTR);
-        error = result != 0 ? Libc.LastErrno : Errno.None;
+        var error = result != 0 ? Libc.LastErrno : Errno.None;
+        if (error is Errno.ENOSPC or Errno.EDQUOT)
+        {
+            var seen = GetAttributes(m.Object, out var now);
+            var grewHere = now.SizeBytes > sizeBeforeBytes && now.SizeBytes - m.OffsetBytes <= m.LengthBytes;
+            if (seen != 0 || (grewHere && Libc.FTruncate(descriptor.Fd, sizeBeforeBytes) != 0))
+                error = Errno.EIO;
+        }
         descriptor.Release();
-        return error != 0 ? error : GetAttributes(m.Object, out attributes);
+        return error;
     }
 
     /// <summary>Marks a file whose content a manifest has announced and that has not arrived yet (see the manifest applier).</summary>

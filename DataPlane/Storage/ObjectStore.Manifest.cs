@@ -52,6 +52,7 @@ public sealed unsafe partial class ObjectStore
             }
             foreach (var entry in entries)
                 Dress(entry);
+            ExpectTimes(entries);
             Must(FlushAll(), "flushing the tree");
             return [.. nodes.Values.Where(n => n.ContentPending).Select(n => n.Id)];
         }
@@ -67,6 +68,7 @@ public sealed unsafe partial class ObjectStore
                 Must(error == Errno.ENODATA ? Errno.None : error, $"unmarking {PathOf(node)}");
                 node.ContentPending = false;
             }
+            GiveArrivingTimes();
             Must(FlushAll(), "flushing the tree");
         }
     }

@@ -16,7 +16,7 @@ public sealed unsafe partial class ObjectStore
         orphan = 0;
         lock (mutationGate)
         {
-            return mutation.Kind switch
+            var error = mutation.Kind switch
             {
                 MutationKind.CreateFile or MutationKind.MakeDirectory or MutationKind.MakeNode or MutationKind.Symlink => Create(mutation, out attributes),
                 MutationKind.Link => Link(mutation, out attributes),
@@ -26,8 +26,12 @@ public sealed unsafe partial class ObjectStore
                 MutationKind.SetXattr or MutationKind.RemoveXattr => ChangeXattr(mutation, out attributes),
                 MutationKind.Allocate => Allocate(mutation, out attributes),
                 MutationKind.Release => Release(mutation.Object),
+                MutationKind.SettleTime => SettleTime(mutation, out attributes),
                 _ => Errno.EINVAL,
             };
+            if (error == 0)
+                NoteTime(mutation);
+            return error;
         }
     }
 
@@ -76,7 +80,8 @@ public sealed unsafe partial class ObjectStore
             _ = Destroy(node);
             return error;
         }
-        return GetAttributes(m.Object, out attributes);
+        error = StampDirectory(directory, m.ModifyTimeNs);
+        return error != 0 ? error : GetAttributes(m.Object, out attributes);
     }
 
     /// <summary>Makes a complete object without a visible name.</summary>
@@ -136,10 +141,23 @@ public sealed unsafe partial class ObjectStore
     {
         if (Libc.FChOwnAt(holder, name, m.Uid, m.Gid, Libc.AtSymlinkNoFollow) != 0)
             return Libc.LastErrno;
+        var isLink = typeBits == StMode.SymbolicLink;
         // After chown, which clears the set-id bits; a link has no mode of its own.
-        if (typeBits != StMode.SymbolicLink && Libc.FChModAt(holder, name, m.Mode & StMode.PermissionMask, 0) != 0)
+        if (!isLink && Libc.FChModAt(holder, name, m.Mode & StMode.PermissionMask, 0) != 0)
             return Libc.LastErrno;
-        return WriteId(holder, entryName, m.Object);
+        var error = isLink || m.Data.Length == 0 ? Errno.None : InheritAcl(holder, entryName, m, typeBits == StMode.Directory);
+        if (error == 0)
+            error = WriteId(holder, entryName, m.Object);
+        return error != 0 || m.ModifyTimeNs == 0 ? error : SetTimes(holder, name, m.ModifyTimeNs, m.ModifyTimeNs);
+    }
+
+    private static int InheritAcl(int holder, byte[] entryName, Mutation m, bool isDirectory)
+    {
+        var mode = m.Mode;
+        var error = PosixAcl.Inherit(m.Data, ref mode, out var access);
+        if (error == 0 && access is not null)
+            error = WriteXattr(holder, entryName, PosixAcl.AccessName, access, 0);
+        return error == 0 && isDirectory ? WriteXattr(holder, entryName, PosixAcl.DefaultName, m.Data, 0) : error;
     }
 
     /// <summary>Renames on disk and in memory. The target name must be free unless <paramref name="flags"/> say otherwise by the caller's care.</summary>
@@ -229,6 +247,8 @@ public sealed unsafe partial class ObjectStore
             return Errno.ENOENT;
         // An unlinked object comes back by moving; a second name in the internal directory would count as a link on disk for ever.
         error = IsInternal(link.Parent) ? MoveEntry(link, directory, m.Name, Libc.RenameNoReplace) : AddLink(node, link, directory, m.Name);
+        if (error == 0)
+            error = StampDirectory(directory, m.ModifyTimeNs);
         return error != 0 ? error : GetAttributes(m.Object, out attributes);
     }
 
@@ -252,7 +272,7 @@ public sealed unsafe partial class ObjectStore
     {
         attributes = default;
         orphan = 0;
-        var error = FindEntry(m.Parent, m.Name, out _, out var entry);
+        var error = FindEntry(m.Parent, m.Name, out var directory, out var entry);
         if (error != 0)
             return error;
         if (entry is null)
@@ -267,6 +287,8 @@ public sealed unsafe partial class ObjectStore
         error = node.IsDirectory ? RemoveDirectory(entry)
             : node.Links.Count > 1 ? DropLink(entry)
             : MoveEntry(entry, unlinked, EntryName.ForId(node.Id), 0);
+        if (error == 0)
+            error = StampDirectory(directory, m.ModifyTimeNs);
         if (error != 0)
             return error;
         error = GetAttributes(node.Id, out attributes);
@@ -327,7 +349,7 @@ public sealed unsafe partial class ObjectStore
         orphan = 0;
         if (m.Flags is not (0 or Libc.RenameNoReplace or Libc.RenameExchange))
             return Errno.EINVAL;
-        var error = FindEntry(m.Parent, m.Name, out _, out var source);
+        var error = FindEntry(m.Parent, m.Name, out var from, out var source);
         if (error == 0)
             error = source is null ? Errno.ENOENT : Errno.None;
         if (error != 0)
@@ -354,10 +376,16 @@ public sealed unsafe partial class ObjectStore
                 return Errno.EEXIST;
             var replaced = target.Node;
             // Two names of one object: rename(2) does nothing and succeeds.
-            error = replaced == moved ? Errno.None : Replace(source, target);
+            if (replaced == moved)
+                return GetAttributes(moved.Id, out attributes);
+            error = Replace(source, target);
             if (error == 0 && IsOrphan(replaced))
                 orphan = replaced.Id;
         }
+        if (error == 0)
+            error = StampDirectory(from, m.ModifyTimeNs);
+        if (error == 0 && directory != from)
+            error = StampDirectory(directory, m.ModifyTimeNs);
         return error != 0 ? error : GetAttributes(moved.Id, out attributes);
     }
 

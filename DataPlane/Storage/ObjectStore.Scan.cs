@@ -177,7 +177,7 @@ public sealed unsafe partial class ObjectStore
     }
 
     /// <summary>Names of a directory's entries, without "." and "..".</summary>
-    private static List<byte[]> ListDirectory(int fd)
+    internal static List<byte[]> ListDirectory(int fd)
     {
         const int BufferBytes = 64 * 1024;
         // linux_dirent64: u64 ino, s64 off, u16 reclen, u8 type, name.

@@ -258,6 +258,13 @@ public sealed unsafe partial class ObjectStore : IDisposable
         }
     }
 
+    /// <summary>A descriptor of the hidden directory of the module, which stays good when the store is disposed of.</summary>
+    /// <exception cref="StorageException">It cannot be opened.</exception>
+    internal SafeFileHandle OpenHiddenDirectory() => new(OpenDirectory(RootFd, ".pollux"u8, "the hidden directory .pollux"), ownsHandle: true);
+
+    /// <summary>The same of the module's directory itself.</summary>
+    internal SafeFileHandle OpenModuleDirectory() => new(OpenDirectory(RootFd, EntryName.Dot, "the module directory"), ownsHandle: true);
+
     private static bool IsInternal(ObjectNode directory) => directory.Id is StageId or UnlinkedId;
 
     private int RootFd => (Volatile.Read(ref root.Descriptor) ?? throw new ObjectDisposedException(nameof(ObjectStore))).Fd;
@@ -285,7 +292,7 @@ public sealed unsafe partial class ObjectStore : IDisposable
         }
     }
 
-    private static int StatxAt(int directory, ReadOnlySpan<byte> entryName, out Statx stat)
+    internal static int StatxAt(int directory, ReadOnlySpan<byte> entryName, out Statx stat)
     {
         var name = stackalloc byte[EntryName.BufferBytes];
         EntryName.Terminate(entryName, name);

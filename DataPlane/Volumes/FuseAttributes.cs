@@ -47,11 +47,10 @@ internal static class FuseAttributes
 
     public static FuseAttrOut Out(in ObjectAttributes from) => new() { AttrValidSeconds = ValidSeconds, Attr = Attr(from) };
 
-    /// <summary>Seconds and nanoseconds of the protocol as nanoseconds since 1970.</summary>
-    public static long TotalNs(long seconds, uint ns) => seconds * NsPerSecond + ns;
-
-    /// <summary>Nanoseconds since 1970, now.</summary>
-    public static long NowNs() => (DateTime.UtcNow - DateTime.UnixEpoch).Ticks * 100;
+    /// <summary>Seconds and nanoseconds of the protocol as nanoseconds since 1970; the first or the last that can be told (years 1677 and
+    /// 2262) for those beyond, as file systems do with their own limits.</summary>
+    public static long TotalNs(long seconds, uint ns) =>
+        (long)Int128.Clamp((Int128)seconds * NsPerSecond + ns, long.MinValue, long.MaxValue);
 
     /// <summary>Times before 1970 have negative seconds and positive nanoseconds.</summary>
     private static (long Seconds, uint Ns) Split(long totalNs)

@@ -51,7 +51,21 @@ public sealed partial class FuseVolume
             mode = WithoutPrivileges(before.Mode) & StMode.PermissionMask;
         }
 
-        var now = FuseAttributes.NowNs();
+        var now = Libc.FileTimeNs();
+        if ((mask & (AttributeMask.Size | AttributeMask.ModifyTime)) == AttributeMask.Size)
+        {
+            // truncate(2) names no time, and each host's file system would take its own.
+            var result = _volume.GetAttributes(request.NodeId, out var before);
+            if (result != 0)
+            {
+                reply.Error(token, VolumeErrno.ForKernel(result));
+                return;
+            }
+
+            mask |= before.SizeBytes != (long)set.Size ? AttributeMask.ModifyTime : AttributeMask.None;
+        }
+
+        var givenModifyTime = set.Valid.HasFlag(FuseSetAttrMask.ModifyTime) && !set.Valid.HasFlag(FuseSetAttrMask.ModifyTimeNow);
         var mutation = new Mutation(MutationKind.SetAttributes)
         {
             Object = request.NodeId,
@@ -61,7 +75,7 @@ public sealed partial class FuseVolume
             Gid = set.Gid,
             SizeBytes = (long)set.Size,
             AccessTimeNs = set.Valid.HasFlag(FuseSetAttrMask.AccessTimeNow) ? now : FuseAttributes.TotalNs(set.AccessTime, set.AccessTimeNs),
-            ModifyTimeNs = set.Valid.HasFlag(FuseSetAttrMask.ModifyTimeNow) ? now : FuseAttributes.TotalNs(set.ModifyTime, set.ModifyTimeNs),
+            ModifyTimeNs = givenModifyTime ? FuseAttributes.TotalNs(set.ModifyTime, set.ModifyTimeNs) : now,
         };
         _volume.Mutate(mutation, (errno, after) =>
         {

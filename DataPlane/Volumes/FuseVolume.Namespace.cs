@@ -94,8 +94,14 @@ public sealed partial class FuseVolume
             return Errno.ENAMETOOLONG;
         if (mutation.Kind == MutationKind.Rename && (mutation.Flags & ~(Libc.RenameNoReplace | Libc.RenameExchange)) != 0)
             return Errno.EINVAL;
-        var creates = mutation.Kind is MutationKind.CreateFile or MutationKind.MakeDirectory or MutationKind.MakeNode or MutationKind.Symlink;
-        return creates ? Inherit(ref mutation) : 0;
+        return request.Opcode switch
+        {
+            FuseOpcode.Create => Inherit(ref mutation, request.As<FuseCreateIn>().Umask),
+            FuseOpcode.MakeNode => Inherit(ref mutation, request.As<FuseMakeNodeIn>().Umask),
+            FuseOpcode.MakeDirectory => Inherit(ref mutation, request.As<FuseMakeDirectoryIn>().Umask),
+            FuseOpcode.Symlink => Inherit(ref mutation, 0),
+            _ => 0,
+        };
     }
 
     private static Mutation Parse(in FuseRequest request)
@@ -143,6 +149,7 @@ public sealed partial class FuseVolume
             Name = Text(FuseRequest.TakeName(ref rest)),
             Uid = request.Header.Uid,
             Gid = request.Header.Gid,
+            ModifyTimeNs = Libc.FileTimeNs(),
         };
     }
 
@@ -153,11 +160,13 @@ public sealed partial class FuseVolume
         return (end < 0 ? bytes : bytes[..end]).ToArray();
     }
 
-    /// <summary>What the kernel's inode_init_owner does for file systems of its own: entries of a set-group-id directory get its group,
-    /// directories the bit as well.</summary>
-    private int Inherit(ref Mutation mutation)
+    /// <summary>What the kernel's inode_init_owner and posix_acl_create do for file systems of its own: entries of a set-group-id
+    /// directory get its group, directories the bit as well; a default ACL takes the place of the umask.</summary>
+    private int Inherit(ref Mutation mutation, uint umask)
     {
         var result = _volume.GetAttributes(mutation.Parent, out var directory);
+        if (result == 0 && _keepsAcls && mutation.Kind != MutationKind.Symlink)
+            result = InheritAcl(ref mutation, umask);
         if (result != 0 || (directory.Mode & SetGroupId) == 0)
             return VolumeErrno.ForKernel(result);
         var inherited = mutation.Kind == MutationKind.MakeDirectory ? SetGroupId : 0;
@@ -188,7 +197,7 @@ public sealed partial class FuseVolume
         }
 
         Note(created);
-        _openHandles[handle] = 0;
+        _open.Add(handle, created.Object, OpenFiles.Writes(flags) ? created.ModifyTimeNs : null);
         var answer = new FuseCreateOut
         {
             Entry = FuseAttributes.Entry(created),
@@ -196,7 +205,7 @@ public sealed partial class FuseVolume
         };
         if (reply.Reply(token, answer))
             return;
-        Close(handle);
+        Close(handle, created.Object, OpenFiles.Writes(flags));
         _volume.Forget(created.Object, 1);
     }
 
@@ -223,7 +232,12 @@ public sealed partial class FuseVolume
             return;
         }
 
-        var truncate = new Mutation(MutationKind.SetAttributes) { Object = existing.Object, Mask = AttributeMask.Size };
+        var truncate = new Mutation(MutationKind.SetAttributes)
+        {
+            Object = existing.Object,
+            Mask = AttributeMask.Size | AttributeMask.ModifyTime,
+            ModifyTimeNs = create.ModifyTimeNs,
+        };
         _volume.Mutate(truncate, (errno, truncated) =>
         {
             if (errno != 0)

@@ -4,8 +4,9 @@ using Pollux.DataPlane.Storage;
 
 namespace Pollux.DataPlane.Volumes;
 
-/// <content>Extended attributes. Those of Pollux itself are not shown and cannot be changed. POSIX ACLs are refused: the kernel checks
-/// modes only on this mount, and an ACL that is stored but not obeyed would be worse than none.</content>
+/// <content>Extended attributes. Those of Pollux itself are not shown and cannot be changed. POSIX ACLs are attributes too: the file system
+/// below keeps them consistent with the mode, the kernel above checks access by them. A kernel that would not check them is refused: an ACL
+/// that is stored but not obeyed would be worse than none.</content>
 public sealed partial class FuseVolume
 {
     /// <summary>XATTR_SIZE_MAX and XATTR_LIST_MAX (linux/limits.h), bytes.</summary>
@@ -15,8 +16,6 @@ public sealed partial class FuseVolume
     private static byte[]? t_xattr;
 
     private static ReadOnlySpan<byte> OwnPrefix => "trusted.pollux."u8;
-
-    private static ReadOnlySpan<byte> AclPrefix => "system.posix_acl_"u8;
 
     private void Xattr(in FuseRequest request, FuseReplier reply)
     {
@@ -54,6 +53,9 @@ public sealed partial class FuseVolume
 
         var value = t_xattr ??= new byte[XattrBytesMax];
         var result = _volume.GetXattr(request.NodeId, name, value, out var length);
+        // The kernel asks for ACLs to check access: a file system below that has none must not refuse every access.
+        if (result == Errno.EOPNOTSUPP && name.StartsWith(PosixAcl.NamePrefix))
+            result = Errno.ENODATA;
         Value(request, result, value.AsSpan(0, result == 0 ? length : 0), reply);
     }
 
@@ -68,7 +70,8 @@ public sealed partial class FuseVolume
     private void SetXattr(in FuseRequest request, FuseReplier reply)
     {
         ref readonly var set = ref request.As<FuseSetXattrIn>();
-        var rest = request.After<FuseSetXattrIn>();
+        var rest = _keepsAcls ? request.After<FuseSetXattrExtendedIn>() : request.After<FuseSetXattrIn>();
+        var killsSgid = _keepsAcls && request.As<FuseSetXattrExtendedIn>().SetXattrFlags.HasFlag(FuseSetXattrFlags.AclKillSgid);
         var name = FuseRequest.TakeName(ref rest);
         if (rest.Length != set.Size)
             throw new FuseException($"A SETXATTR of {set.Size} bytes carries {rest.Length}.");
@@ -78,13 +81,57 @@ public sealed partial class FuseVolume
             return;
         }
 
-        Mutate(new Mutation(MutationKind.SetXattr)
+        var mutation = new Mutation(MutationKind.SetXattr)
         {
             Object = request.NodeId,
             Name = name.ToArray(),
             Data = rest.ToArray(),
             Flags = set.Flags,
-        }, request.Token, reply);
+        };
+        if (killsSgid && name.SequenceEqual(PosixAcl.AccessName))
+            SetAclKillingSgid(mutation, request.Token, reply);
+        else
+            Mutate(mutation, request.Token, reply);
+    }
+
+    /// <summary>The file system below sees root change the ACL and leaves set-group-id alone, so it goes by a change of its own.</summary>
+    private void SetAclKillingSgid(Mutation mutation, FuseReplyToken token, FuseReplier reply)
+    {
+        _volume.Mutate(mutation, (errno, attributes) =>
+        {
+            if (errno != 0 || (attributes.Mode & SetGroupId) == 0)
+            {
+                reply.Error(token, VolumeErrno.ForKernel(errno));
+                return;
+            }
+
+            var cleared = new Mutation(MutationKind.SetAttributes)
+            {
+                Object = mutation.Object,
+                Mask = AttributeMask.Mode,
+                Mode = attributes.Mode & ~SetGroupId & StMode.PermissionMask,
+            };
+            Mutate(cleared, token, reply);
+        });
+    }
+
+    /// <summary>Gives a creation the default ACL of its directory, or, where there is none, takes the umask from its mode.</summary>
+    private int InheritAcl(ref Mutation mutation, uint umask)
+    {
+        var value = t_xattr ??= new byte[XattrBytesMax];
+        var result = _volume.GetXattr(mutation.Parent, PosixAcl.DefaultName, value, out var length);
+        if (result is Errno.ENODATA or Errno.EOPNOTSUPP || (result == 0 && length == 0))
+        {
+            mutation = mutation with { Mode = mutation.Mode & ~(umask & 0x1FF) };
+            return 0;
+        }
+
+        if (result != 0)
+            return result;
+        var mode = mutation.Mode;
+        result = PosixAcl.Inherit(value.AsSpan(0, length), ref mode, out _);
+        mutation = mutation with { Mode = mode, Data = value[..length] };
+        return result;
     }
 
     /// <summary>Answers with a value, with its length if the kernel asks for that only, or with ERANGE.</summary>
@@ -102,16 +149,16 @@ public sealed partial class FuseVolume
     }
 
     /// <returns>0 if the attribute may be used.</returns>
-    private static int Refusal(ReadOnlySpan<byte> name, int ofOwn)
+    private int Refusal(ReadOnlySpan<byte> name, int ofOwn)
     {
         if (name.StartsWith(OwnPrefix))
             return ofOwn;
-        return name.StartsWith(AclPrefix) ? Errno.EOPNOTSUPP : 0;
+        return !_keepsAcls && name.StartsWith(PosixAcl.NamePrefix) ? Errno.EOPNOTSUPP : 0;
     }
 
     /// <summary>Takes the names of Pollux out of a list of zero-terminated names.</summary>
     /// <returns>The bytes left.</returns>
-    private static int HideOwn(Span<byte> list)
+    private int HideOwn(Span<byte> list)
     {
         var kept = 0;
         var at = 0;
@@ -119,7 +166,7 @@ public sealed partial class FuseVolume
         {
             var end = list[at..].IndexOf((byte)0);
             var next = end < 0 ? list.Length : at + end + 1;
-            if (!list[at..next].StartsWith(OwnPrefix) && !list[at..next].StartsWith(AclPrefix))
+            if (Refusal(list[at..next], Errno.ENODATA) == 0)
             {
                 list[at..next].CopyTo(list[kept..]);
                 kept += next - at;

@@ -9,14 +9,15 @@ namespace Pollux.DataPlane.Volumes;
 /// object ids; the root is 1 for both.</summary>
 /// <remarks>
 /// Reads are answered on the worker's thread, from the worker's buffer. Writes, flushes and mutations are answered when the volume says
-/// that they are done on every member, from whichever thread that is. This class has no lock: its state is two concurrent sets.
+/// that they are done on every member, from whichever thread that is. This class has no lock of its own: its state is a concurrent set and
+/// <see cref="OpenFiles"/>.
 /// <para>Files opened with O_DIRECT or for writing bypass the page cache (FOPEN_DIRECT_IO) and are written in parallel: one write of the
 /// application is one write here. Read-only files are cached; the kernel drops the cache when a file has changed
 /// (FUSE_AUTO_INVAL_DATA). Shared mappings work in both modes from Linux 6.6 on; before, a file opened for writing without O_DIRECT
 /// stays in the cached mode, where they always worked.</para>
 /// <para>The volume acts as root, so what the kernel would do to a file of an ordinary user is done here: set-user-id and set-group-id
-/// are cleared on write, truncation and change of owner (FUSE_HANDLE_KILLPRIV_V2), and entries of a set-group-id directory
-/// inherit its group. File capabilities are cleared by the file system below on each host.</para>
+/// are cleared on write, truncation and change of owner (FUSE_HANDLE_KILLPRIV_V2), and entries inherit the group of a set-group-id
+/// directory and default ACLs. File capabilities are cleared by the file system below on each host.</para>
 /// </remarks>
 public sealed partial class FuseVolume : IFuseHandler
 {
@@ -26,12 +27,13 @@ public sealed partial class FuseVolume : IFuseHandler
     private readonly IModuleVolume _volume;
     private readonly ILoopVolume? _onLoop;
     private readonly FuseCompletions _completions;
-    private readonly ConcurrentDictionary<ulong, byte> _openHandles = new();
+    private readonly OpenFiles _open = new();
 
     /// <summary>Regular files whose set-user-id or set-group-id bit the kernel was told of. Bounded by the number of such files.</summary>
     private readonly ConcurrentDictionary<ulong, byte> _privileged = new();
     private volatile bool _anyPrivileged;
     private FuseOpenFlags _writerFlags;
+    private bool _keepsAcls;
 
     /// <param name="volume">A volume that serves; its completions go to <paramref name="completions"/>.</param>
     public FuseVolume(IModuleVolume volume, FuseCompletions completions)
@@ -43,24 +45,18 @@ public sealed partial class FuseVolume : IFuseHandler
 
     /// <summary>What a session of this handler is started with.</summary>
     /// <param name="source">The module's name, for the mount table.</param>
-    public static FuseSessionOptions SessionOptions(string source) => new() { Source = source, HandlerKillsPrivileges = true };
+    public static FuseSessionOptions SessionOptions(string source) => new() { Source = source, HandlerKillsPrivileges = true, HandlerKeepsAcls = true };
 
     public void Started(in FuseNegotiation negotiated, FuseReplier reply)
     {
         _writerFlags = negotiated.Flags.HasFlag(FuseInitFlags.DirectIoAllowMmap)
             ? FuseOpenFlags.DirectIo | FuseOpenFlags.ParallelDirectWrites
             : FuseOpenFlags.None;
+        _keepsAcls = negotiated.Flags.HasFlag(FuseInitFlags.PosixAcl);
         _completions.Connect(_volume, reply);
     }
 
     public void Forget(ulong nodeId, ulong lookups) => _volume.Forget(nodeId, lookups);
-
-    /// <summary>Closes what applications had open when the connection ended: an aborted kernel sends no RELEASE.</summary>
-    public void Ended()
-    {
-        foreach (var handle in _openHandles.Keys)
-            Close(handle);
-    }
 
     public void Handle(in FuseRequest request, FuseReplier reply)
     {
@@ -93,8 +89,7 @@ public sealed partial class FuseVolume : IFuseHandler
                 Open(request, reply);
                 break;
             case FuseOpcode.Release or FuseOpcode.ReleaseDirectory:
-                Close(request.As<FuseReleaseIn>().Handle);
-                reply.Ok(request.Token);
+                Release(request, reply);
                 break;
             case FuseOpcode.ReadDirectory or FuseOpcode.ReadDirectoryPlus:
                 ReadDirectory(request, reply);
@@ -179,35 +174,6 @@ public sealed partial class FuseVolume : IFuseHandler
         });
     }
 
-    private void Open(in FuseRequest request, FuseReplier reply)
-    {
-        var flags = (int)request.As<FuseOpenIn>().Flags;
-        var result = _volume.Open(request.NodeId, flags, out var handle);
-        if (result != 0)
-        {
-            reply.Error(request.Token, VolumeErrno.ForKernel(result));
-            return;
-        }
-
-        _openHandles[handle] = 0;
-        var mode = request.Opcode == FuseOpcode.Open ? ModeOf(flags) : FuseOpenFlags.None;
-        if (!reply.Reply(request.Token, new FuseOpenOut { Handle = handle, OpenFlags = mode }))
-            Close(handle);
-    }
-
-    private FuseOpenFlags ModeOf(int flags)
-    {
-        if ((flags & OpenFlags.Direct) != 0)
-            return FuseOpenFlags.DirectIo | FuseOpenFlags.ParallelDirectWrites;
-        return (flags & OpenFlags.AccessMask) == OpenFlags.ReadOnly ? FuseOpenFlags.None : _writerFlags;
-    }
-
-    private void Close(ulong handle)
-    {
-        if (_openHandles.TryRemove(handle, out _))
-            _volume.Close(handle);
-    }
-
     private void Seek(in FuseRequest request, FuseReplier reply)
     {
         ref readonly var seek = ref request.As<FuseSeekIn>();
@@ -232,6 +198,7 @@ public sealed partial class FuseVolume : IFuseHandler
         {
             Object = request.NodeId,
             Flags = allocate.Mode,
+            ModifyTimeNs = Libc.FileTimeNs(),
             OffsetBytes = (long)allocate.Offset,
             LengthBytes = (long)allocate.Length,
         }, request.Token, reply);

@@ -1,3 +1,5 @@
+using System.Globalization;
+
 namespace Pollux.Lab;
 
 /// <summary>Reads of /proc, proc(5). Every one of them may find that the process is gone: then the answer is empty.</summary>
@@ -27,6 +29,20 @@ public static class ProcFs
             if (line.StartsWith("VmRSS:", StringComparison.Ordinal))
                 return long.Parse(line[6..].Replace("kB", "", StringComparison.Ordinal).Trim()) * 1024;
         return 0;
+    }
+
+    /// <summary>User and system time of processes that ran so far, seconds (utime and stime, in ticks of 10 ms). One that is gone counts nothing.</summary>
+    public static double ProcessorSeconds(IReadOnlyList<int> processIds)
+    {
+        var ticks = 0L;
+        foreach (var id in processIds)
+        {
+            var stat = Read($"/proc/{id}/stat");
+            var fields = stat[(stat.LastIndexOf(')') + 1)..].Split(' ', StringSplitOptions.RemoveEmptyEntries);
+            if (fields.Length >= 13)
+                ticks += long.Parse(fields[11], CultureInfo.InvariantCulture) + long.Parse(fields[12], CultureInfo.InvariantCulture);
+        }
+        return ticks / 100.0;
     }
 
     /// <summary>One line per thread: name, state, processor time in ticks, and where in the kernel it waits.</summary>

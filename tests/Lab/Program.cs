@@ -23,8 +23,14 @@ try
             return await Demo.StopAsync();
         case ["demo", "--scenario", "failover"]:
             return await FailoverScenario.RunAsync();
-        case ["bench", "replication", .. var options] when options is [] or ["--json", _]:
-            return await ReplicationBenchmark.RunAsync(options is [_, var path] ? path : null);
+        case ["bench", "replication", .. var options]:
+            return await ReplicationBenchmark.RunAsync(BenchmarkOptions.Parse(options));
+        case ["bench", "hot-path"]:
+            return await HotPathBenchmark.RunAsync();
+        case ["link", "serve"]:
+            return LinkProbe.Serve();
+        case ["link", "probe", var address, var workload, var seconds]:
+            return LinkProbe.Probe(address, workload, seconds);
         case ["clean"]:
             foreach (var id in LabFolder.Abandoned())
             {
@@ -33,7 +39,7 @@ try
             }
             return 0;
         default:
-            Console.Error.WriteLine("usage: pollux-lab demo [--scenario failover | --stop] | bench replication [--json FILE] | guest build | guest try | clean");
+            Console.Error.WriteLine("usage: pollux-lab demo [--scenario failover | --stop] | bench replication [OPTIONS] | bench hot-path | guest build | guest try | clean");
             return 2;
     }
 }

@@ -17,6 +17,9 @@ public enum MutationKind : byte
 
     /// <summary>The primary's kernel has forgotten an object without links: its storage may go.</summary>
     Release,
+
+    /// <summary>The last writer of a file has closed it: its time of modification is that of the primary on both hosts.</summary>
+    SettleTime,
 }
 
 /// <summary>Which fields of a <see cref="MutationKind.SetAttributes"/> are meant.</summary>
@@ -34,8 +37,11 @@ public enum AttributeMask
 
 /// <summary>One change of the namespace, of attributes or of allocation: the same value is applied on the primary and sent to the
 /// replica, so both hosts do the same by the same code. Identity is the object id; names are bytes, never text.</summary>
-/// <remarks><para>Times are nanoseconds since 1970 and are resolved by the primary ("now" never crosses the link).</para>
-/// <para>Create, MakeDirectory, MakeNode, Symlink: Object, Parent, Name, Mode, Uid, Gid (and DeviceNumber; Data: the target). Link: Object gets
+/// <remarks><para>Times are nanoseconds since 1970 and are resolved by the primary ("now" never crosses the link). ModifyTimeNs, unless 0,
+/// becomes the time of new objects, of directories whose names change and of files whose content an Allocate changes; otherwise each host's
+/// file system stamps them by its own clock. Times of change (ctime) cannot be set and are each host's own.</para>
+/// <para>Create, MakeDirectory, MakeNode, Symlink: Object, Parent, Name, Mode, Uid, Gid (and DeviceNumber; Data: the target of the link, or else the
+/// default ACL of the directory, if it has one, to which Mode has been limited already). Link: Object gets
 /// the further name (Parent, Name). Unlink, RemoveDirectory: (Parent, Name). Rename: (Parent, Name) to (NewParent, NewName), Flags.
 /// For these three Object may be 0; if it is not, it must be what the name means, or the result is ESTALE.
 /// The rest concern Object only.</para></remarks>
@@ -53,7 +59,7 @@ public sealed record Mutation(MutationKind Kind)
     public ulong NewParent { get; init; }
     public byte[] NewName { get; init; } = [];
 
-    /// <summary>Symlink target or xattr value.</summary>
+    /// <summary>Symlink target, xattr value or inherited default ACL.</summary>
     public byte[] Data { get; init; } = [];
 
     /// <summary>File type and permission bits as in st_mode.</summary>

@@ -94,8 +94,9 @@ internal sealed unsafe class LinkChannel : ILoopSource, IDisposable
         {
             _full = _connection.Encrypted ? !SendEncrypted() : !SendPlain();
         }
-        catch (Exception e) when (e is IOException or ObjectDisposedException or InvalidOperationException)
+        catch (Exception e)
         {
+            // Whatever a stream throws, it carries nothing any more.
             End($"the connection failed: {e.Message}");
             return false;
         }
@@ -127,8 +128,9 @@ internal sealed unsafe class LinkChannel : ILoopSource, IDisposable
                 _end += got;
             return true;
         }
-        catch (Exception e) when (e is IOException or ObjectDisposedException or InvalidOperationException)
+        catch (Exception e)
         {
+            // Whatever a stream throws, it carries nothing any more.
             End($"the connection failed: {e.Message}");
             return false;
         }

@@ -91,7 +91,7 @@ internal sealed unsafe class LinkTransport : Stream, IValueTaskSource<int>
         if (_inStart == _inEnd)
             _inStart = _inEnd = 0;
         if (_inEnd == _in.Length)
-            return true;
+            return false;
         var got = Receive(Pointer(_in, _inEnd), _in.Length - _inEnd);
         if (got < 0)
             return false;

@@ -1,6 +1,3 @@
-using System.Globalization;
-using System.Text.Json;
-using System.Text.Json.Serialization;
 using Pollux.Lab.Machines;
 using Pollux.Lab.Product;
 using Pollux.Lab.Scenarios;
@@ -8,116 +5,146 @@ using Pollux.Lab.Scenarios;
 namespace Pollux.Lab.Benchmarks;
 
 /// <summary>
-/// fio on the Pollux mount beside the raw file and beside GlusterFS replica 2, on the same host of the same lab. The systems
-/// take turns inside each workload and each round, so that a slow moment of the machine meets all of them; the figures are
-/// medians over the rounds. Both replicas share one machine: use the ratios.
+/// Pollux beside the raw file, the bare link and its peers, on hosts of one lab. The systems take turns inside each workload of each round,
+/// so that a slow moment of the machine meets all of them; the figures are medians over the rounds. How a link is protected is a policy of
+/// the cluster, so Pollux over plaintext and over TLS are two pairs of hosts; everything else runs on the first pair.
 /// </summary>
 public static class ReplicationBenchmark
 {
-    private const int Rounds = 3;
-    private const double SecondsPerRun = 2;
-    private const long FileBytes = 1L << 30;
-    private const string Raw = "raw-direct";
-    private const string Pollux = "pollux";
-    private const string Gluster = "glusterfs";
+    public const long FileBytes = 1L << 30;
 
     /// <summary>Larger than any stall of an overloaded small machine: the benchmark measures writes, not failovers.</summary>
     private const int DetectionSeconds = 30;
 
-    private static readonly TimeSpan SyncMax = TimeSpan.FromSeconds(180);
+    private const string ModuleName = "bench";
 
-    /// <param name="jsonPath">Where the rows go as JSON, or null.</param>
-    public static async Task<int> RunAsync(string? jsonPath)
+    /// <returns>0: measured. A missed bar is said, it is no failure of the measurement.</returns>
+    public static async Task<int> RunAsync(BenchmarkOptions options)
     {
-        await using var pair = await PolluxPair.CreateAsync(DetectionSeconds, report: Demo.Say);
-        var (alpha, beta) = (pair.Machines["alpha"], pair.Machines["beta"]);
-        const string Folder = LabHost.ModulesFolder + "/bench";
-        var paths = new Dictionary<string, string>
+        await using var stage = await Stage.CreateAsync(options);
+        IReadOnlyList<BenchmarkRow> rows = [];
+        var medians = new Dictionary<(string System, string Workload), BenchmarkFigures>();
+        if (options.Parts.Contains("workloads"))
+            rows = await MeasureAsync(stage.Systems, options, medians);
+        var resyncs = new List<ResyncFigures>();
+        if (options.Parts.Contains("resync"))
+            foreach (var product in stage.Products)
+                resyncs.AddRange(await ResyncTrial.RunAsync(product.Pair, product.Module, product.System, Demo.Say));
+        IReadOnlyList<MemoryFigures> memory = [];
+        // TLS is the default, and needs more of it.
+        if (options.Parts.Contains("memory") && stage.Products.LastOrDefault() is { } last)
+            memory = await MemoryTrial.RunAsync(last.Pair, last.Module, last.System.Name, Demo.Say);
+        var report = new BenchmarkReport(Machine.This(), options.Rounds, options.Seconds, rows, resyncs, memory, Bars.Of(medians, resyncs, memory));
+        Console.Write(report.Text());
+        if (options.JsonPath is { } path)
         {
-            [Raw] = "/var/lib/libvirt/bench/raw.dat",
-            [Pollux] = Folder + "/bench.dat",
-            [Gluster] = "/var/lib/libvirt/bench/gluster/bench.dat",
-        };
-
-        Demo.Say("Making a module without a VM; its directory is served and mirrored");
-        await alpha.CheckAsync("mkdir", "-p", Folder, "/var/lib/libvirt/bench");
-        (await pair.CliAsync("module", "create", $"{PolluxPair.Cluster}/bench", "--directory", Folder, "--primary", "alpha")).OrThrow();
-        (await pair.CliAsync("module", "start", $"{PolluxPair.Cluster}/bench", "--wait", "60s")).OrThrow();
-        ModuleStatus? last = null;
-        await Eventually.TrueAsync("the module is mirrored", SyncMax,
-            async () => (last = await pair.Api.TryGetModuleAsync(PolluxPair.Cluster, "bench") ?? last) is { IsMirrored: true },
-            () => last?.ToString() ?? "no answer");
-        Demo.Say("Making a GlusterFS volume of two replicas");
-        await GlusterPair.MountAsync(alpha, beta, "/var/lib/libvirt/bench/gluster");
-        foreach (var (system, path) in paths)
-        {
-            Demo.Say($"Writing the file of {system} ({FileBytes >> 20} MiB)");
-            (await alpha.ExecAsync(["dd", "if=/dev/zero", $"of={path}", "bs=1M", $"count={FileBytes >> 20}", "oflag=direct", "conv=fsync", "status=none"], SyncMax)).OrThrow();
+            await report.WriteAsync(path);
+            Console.WriteLine($"\nFigures written to {path}");
         }
-
-        var runs = new Dictionary<(string System, string Workload), List<FioFigures>>();
-        for (var round = 1; round <= Rounds; round++)
-            foreach (var workload in FioWorkload.All)
-            {
-                Demo.Say($"Round {round} of {Rounds}: {workload.Name}");
-                foreach (var (system, path) in paths)
-                {
-                    if (!runs.TryGetValue((system, workload.Name), out var list))
-                        runs[(system, workload.Name)] = list = [];
-                    list.Add(await workload.RunAsync(alpha, path, FileBytes, SecondsPerRun));
-                }
-            }
-        var status = await pair.Api.TryGetModuleAsync(PolluxPair.Cluster, "bench");
-        if (status is not { IsMirrored: true })
-            throw new LabException($"The module did not stay mirrored, so the figures do not count: {status}");
-        var medians = runs.ToDictionary(pairOf => pairOf.Key, pairOf => FioFigures.MedianOf(pairOf.Value));
-        Print(medians, [.. paths.Keys]);
-        if (jsonPath is not null)
-            await WriteJsonAsync(jsonPath, medians);
         return 0;
     }
 
-    private static void Print(Dictionary<(string System, string Workload), FioFigures> figures, IReadOnlyList<string> systems)
+    private static async Task<IReadOnlyList<BenchmarkRow>> MeasureAsync(
+        IReadOnlyList<IBenchmarkSystem> systems, BenchmarkOptions options, Dictionary<(string System, string Workload), BenchmarkFigures> medians)
     {
-        var cpu = File.ReadLines("/proc/cpuinfo").FirstOrDefault(line => line.StartsWith("model name", StringComparison.Ordinal))?.Split(':')[1].Trim();
-        Console.WriteLine($"""
+        var runs = new Dictionary<(string System, string Workload), List<BenchmarkFigures>>();
+        for (var round = 1; round <= options.Rounds; round++)
+            foreach (var workload in options.Workloads)
+            {
+                Demo.Say($"Round {round} of {options.Rounds}: {workload.Name}");
+                foreach (var system in systems)
+                {
+                    if (!runs.TryGetValue((system.Name, workload.Name), out var list))
+                        runs[(system.Name, workload.Name)] = list = [];
+                    list.Add(await system.RunAsync(workload, options.Seconds));
+                }
+            }
+        foreach (var system in systems)
+            await system.CheckAsync();
+        foreach (var (key, list) in runs)
+            medians[key] = BenchmarkFigures.MedianOf(list);
+        return [.. options.Workloads.SelectMany(workload => systems.Select(system => BenchmarkRow.Of(system, workload, medians[(system.Name, workload.Name)])))];
+    }
 
-            Machine: {Environment.ProcessorCount} cores ({cpu}), Linux {Environment.OSVersion.Version}; both replicas on this machine and disk.
-            fio, O_DIRECT, libaio, file of {FileBytes >> 20} MiB written before; medians of {Rounds} rounds of {SecondsPerRun:0.#} s, systems interleaved.
-            Names: w/r = write/read, 4k/64k/1m = block size, q = depth, 8j = 8 jobs of depth 1, sync = fdatasync after each write
-            (its latency is the write's plus the flush's). 4k is random, larger is sequential. Latencies in µs.
-            Pollux and GlusterFS read through their host's page cache, the raw file does not; GlusterFS answers a write that is not
-            flushed before it is replicated (write-behind), Pollux after.
+    private sealed record Product(PolluxPair Pair, MirroredModule Module, FioSystem System);
 
-            """);
-        var line = string.Concat(systems.Select(system => $" | {system,-37}"));
-        Console.WriteLine($"{"",-12}{line} | pollux/raw | pollux/gluster");
-        Console.WriteLine($"{"workload",-12}{string.Concat(systems.Select(_ => $" | {"iops",9} {"MB/s",8} {"p50",8} {"p99",9}"))} |            |");
-        foreach (var workload in FioWorkload.All)
+    /// <summary>Everything that is measured, set up and filled.</summary>
+    private sealed class Stage : IAsyncDisposable
+    {
+        private readonly List<PolluxPair> _pairs = [];
+        private VirtualLab? _bare;
+
+        public List<IBenchmarkSystem> Systems { get; } = [];
+
+        public List<Product> Products { get; } = [];
+
+        public static async Task<Stage> CreateAsync(BenchmarkOptions options)
         {
-            var cells = string.Concat(systems.Select(system => figures[(system, workload.Name)]).Select(one => string.Create(
-                CultureInfo.InvariantCulture, $" | {one.Iops,9:0} {one.MegabytesPerSecond,8:0.0} {one.P50Us,8:0} {one.P99Us,9:0}")));
-            var pollux = figures[(Pollux, workload.Name)].Iops;
-            Console.WriteLine(string.Create(CultureInfo.InvariantCulture,
-                $"{workload.Name,-12}{cells} | {pollux / figures[(Raw, workload.Name)].Iops,9:0.00}x | {pollux / figures[(Gluster, workload.Name)].Iops,9:0.00}x"));
+            var stage = new Stage();
+            try
+            {
+                await stage.PrepareAsync(options);
+                return stage;
+            }
+            catch
+            {
+                await stage.DisposeAsync();
+                throw;
+            }
         }
+
+        public async ValueTask DisposeAsync()
+        {
+            foreach (var pair in _pairs)
+                await pair.DisposeAsync();
+            if (_bare is not null)
+                await _bare.DisposeAsync();
+        }
+
+        private async Task PrepareAsync(BenchmarkOptions options)
+        {
+            if (options.Systems.Contains(Bars.Plain))
+                await AddProductAsync(Bars.Plain, "plaintext");
+            if (options.Systems.Contains(Bars.Protected))
+                await AddProductAsync(Bars.Protected, "tls1.3");
+            var (first, second) = await HostsAsync();
+            foreach (var (name, prepare) in Peers(first, second))
+                if (options.Systems.Contains(name) && options.Parts.Contains("workloads"))
+                {
+                    Demo.Say($"Preparing {name}");
+                    Systems.Add(await prepare());
+                }
+            Systems.AddRange(Products.Select(product => product.System));
+        }
+
+        private async Task AddProductAsync(string name, string link)
+        {
+            Demo.Say($"Preparing {name}: a pair with a mirrored module and no VM");
+            var pair = await PolluxPair.CreateAsync(DetectionSeconds, clusterOptions: ["--link", link == "plaintext" ? "plaintext" : "tls"]);
+            _pairs.Add(pair);
+            var module = await MirroredModule.CreateAsync(pair, ModuleName, FileBytes);
+            Products.Add(new Product(pair, module, await module.AsSystemAsync(name, link, FileBytes)));
+        }
+
+        /// <summary>Two hosts for all that is not Pollux: those of the first pair, or bare ones.</summary>
+        private async Task<(LabHost First, LabHost Second)> HostsAsync()
+        {
+            if (_pairs is [var pair, ..])
+                return (pair.Machines["alpha"], pair.Machines["beta"]);
+            _bare = await VirtualLab.CreateAsync(["alpha", "beta"]);
+            foreach (var host in _bare.Hosts)
+                await host.StartAsync();
+            return (_bare["alpha"], _bare["beta"]);
+        }
+
+        private static IEnumerable<(string Name, Func<Task<IBenchmarkSystem>> Prepare)> Peers(LabHost first, LabHost second) =>
+        [
+            ("raw-direct", async () => await RawFile.DirectAsync(first, $"{BenchmarkFiles.Folder}/raw-direct.dat", FileBytes)),
+            ("raw-buffered", async () => await RawFile.BufferedAsync(first, $"{BenchmarkFiles.Folder}/raw-buffered.dat", FileBytes)),
+            ("link", async () => await LinkSystem.StartAsync(first, second)),
+            ("glusterfs", async () => await GlusterPair.StartAsync(first, second, FileBytes)),
+            ("qemu-mirror", async () => await QemuPair.MirrorAsync(first, second, FileBytes)),
+            ("qemu-quorum", async () => await QemuPair.QuorumAsync(first, second, FileBytes)),
+        ];
     }
-
-    private static async Task WriteJsonAsync(string path, Dictionary<(string System, string Workload), FioFigures> figures)
-    {
-        var rows = figures.Select(pair => new Row(pair.Key.System, pair.Key.Workload, Math.Round(pair.Value.Iops, 1),
-            Math.Round(pair.Value.MegabytesPerSecond, 2), Math.Round(pair.Value.P50Us, 1), Math.Round(pair.Value.P99Us, 1)));
-        await File.WriteAllTextAsync(path, JsonSerializer.Serialize(new Report([.. rows]), new JsonSerializerOptions { WriteIndented = true }) + "\n");
-        Console.WriteLine($"\nRows written to {path}");
-    }
-
-    private sealed record Report([property: JsonPropertyName("rows")] IReadOnlyList<Row> Rows);
-
-    private sealed record Row(
-        [property: JsonPropertyName("system")] string System,
-        [property: JsonPropertyName("workload")] string Workload,
-        [property: JsonPropertyName("iops")] double Iops,
-        [property: JsonPropertyName("mb_s")] double MegabytesPerSecond,
-        [property: JsonPropertyName("p50_us")] double P50Us,
-        [property: JsonPropertyName("p99_us")] double P99Us);
 }

@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using System.Globalization;
 using System.Net;
 
 namespace Pollux.Lab.Machines;
@@ -114,6 +115,12 @@ public sealed class LabHost
         _processes.Add(process);
         return process;
     }
+
+    /// <summary>The host's processes whose command line contains a text; ids as the machine sees them.</summary>
+    public async Task<IReadOnlyList<int>> ProcessesAsync(string text) =>
+        [.. (await Shell.CheckAsync("ip", "netns", "pids", _network.NamespaceOf(Name))).Output
+            .Split('\n', StringSplitOptions.RemoveEmptyEntries).Select(line => int.Parse(line, CultureInfo.InvariantCulture))
+            .Where(id => ProcFs.CommandLine(id).Contains(text, StringComparison.Ordinal))];
 
     public Task<ShellResult> VirshAsync(params string[] arguments) => ExecAsync(["virsh", "-q", .. arguments]);
 

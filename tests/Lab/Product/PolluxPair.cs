@@ -41,8 +41,10 @@ public sealed class PolluxPair : IAsyncDisposable
     /// <param name="detectionSeconds">The cluster's detection time, seconds.</param>
     /// <param name="prepare">Called with the machines, still off; e.g. to give a host a limited disk.</param>
     /// <param name="report">Called with each step, as a sentence.</param>
+    /// <param name="clusterOptions">More options of <c>pollux cluster create</c>.</param>
     public static async Task<PolluxPair> CreateAsync(
-        int detectionSeconds, string? id = null, Func<VirtualLab, Task>? prepare = null, Action<string>? report = null)
+        int detectionSeconds, string? id = null, Func<VirtualLab, Task>? prepare = null, Action<string>? report = null,
+        IReadOnlyList<string>? clusterOptions = null)
     {
         report ??= _ => { };
         var machines = await VirtualLab.CreateAsync(["alpha", "beta"], id);
@@ -57,7 +59,7 @@ public sealed class PolluxPair : IAsyncDisposable
                 await host.StartAsync();
             await pair.StartServerAsync();
             report($"The control plane answers at {pair.ServerAddress}");
-            (await pair.CliAsync("cluster", "create", Cluster, "--detection", $"{detectionSeconds}s")).OrThrow();
+            (await pair.CliAsync(["cluster", "create", Cluster, "--detection", $"{detectionSeconds}s", .. clusterOptions ?? []])).OrThrow();
             foreach (var host in machines.Hosts)
             {
                 var added = (await pair.CliAsync("host", "add", $"{Cluster}/{host.Name}", "--json")).OrThrow();

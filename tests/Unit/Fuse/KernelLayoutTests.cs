@@ -23,6 +23,7 @@ public sealed unsafe class KernelLayoutTests
         ("fuse_release_in", 24, sizeof(FuseReleaseIn)), ("fuse_flush_in", 24, sizeof(FuseFlushIn)),
         ("fuse_read_in", 40, sizeof(FuseReadIn)), ("fuse_write_in", 40, sizeof(FuseWriteIn)),
         ("fuse_fsync_in", 16, sizeof(FuseFsyncIn)), ("fuse_getxattr_in", 8, sizeof(FuseGetXattrIn)),
+        ("fuse_setxattr_in", 16, sizeof(FuseSetXattrExtendedIn)),
         ("fuse_access_in", 8, sizeof(FuseAccessIn)), ("fuse_interrupt_in", 8, sizeof(FuseInterruptIn)),
         ("fuse_fallocate_in", 32, sizeof(FuseFallocateIn)), ("fuse_lseek_in", 24, sizeof(FuseSeekIn)),
         ("fuse_attr", 88, sizeof(FuseAttr)), ("fuse_entry_out", 128, sizeof(FuseEntryOut)),
@@ -109,6 +110,8 @@ public sealed unsafe class KernelLayoutTests
         ("FATTR_MTIME_NOW", (ulong)FuseSetAttrMask.ModifyTimeNow), ("FATTR_KILL_SUIDGID", (ulong)FuseSetAttrMask.KillSuidGid),
         ("FUSE_WRITE_KILL_SUIDGID", (ulong)FuseWriteFlags.KillSuidGid), ("FUSE_NOTIFY_INVAL_ENTRY", (ulong)FuseNotifyCode.InvalidateEntry),
         ("FUSE_FSYNC_FDATASYNC", (ulong)FuseFsyncFlags.DataOnly), ("FUSE_COMPAT_SETXATTR_IN_SIZE", (ulong)sizeof(FuseSetXattrIn)),
+        ("FUSE_POSIX_ACL", (ulong)FuseInitFlags.PosixAcl), ("FUSE_DONT_MASK", (ulong)FuseInitFlags.DontMask),
+        ("FUSE_SETXATTR_EXT", (ulong)FuseInitFlags.SetXattrExtended), ("FUSE_SETXATTR_ACL_KILL_SGID", (ulong)FuseSetXattrFlags.AclKillSgid),
         ("FUSE_DEV_IOC_CLONE", 0x8004E500),
     ];
 

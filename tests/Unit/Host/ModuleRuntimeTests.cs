@@ -417,6 +417,8 @@ public sealed class ModuleRuntimeTests : IAsyncDisposable
             return Step("mount");
         }
 
+        public Task SettleAsync() => Task.CompletedTask;
+
         public Task CoverAsync() =>
             CoverFaults-- > 0 ? throw new DataPlane.Fuse.FuseException("A worker did not return.") : Step("cover");
 

@@ -80,30 +80,11 @@ public class PlaintextLinkTests
 
         public Stream Wrap(Stream stream) => new Counting(stream, this);
 
-        private sealed class Counting(Stream inner, Metered meter) : Stream
+        private sealed class Counting(Stream inner, Metered meter) : FilterStream(inner)
         {
-            public override bool CanRead => true;
-            public override bool CanSeek => false;
-            public override bool CanWrite => true;
-            public override long Length => throw new NotSupportedException();
-            public override long Position { get => throw new NotSupportedException(); set => throw new NotSupportedException(); }
-            public override void Flush() => inner.Flush();
-            public override long Seek(long offset, SeekOrigin origin) => throw new NotSupportedException();
-            public override void SetLength(long value) => throw new NotSupportedException();
-            public override void Write(byte[] buffer, int offset, int count) => inner.Write(buffer, offset, count);
-            public override int Read(byte[] buffer, int offset, int count) => Count(inner.Read(buffer, offset, count));
-
-            public override async ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken = default) =>
-                Count(await inner.ReadAsync(buffer, cancellationToken));
-
-            protected override void Dispose(bool disposing)
+            public override async ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken = default)
             {
-                inner.Dispose();
-                base.Dispose(disposing);
-            }
-
-            private int Count(int bytes)
-            {
+                var bytes = await base.ReadAsync(buffer, cancellationToken);
                 Interlocked.Add(ref meter._bytes, bytes);
                 return bytes;
             }

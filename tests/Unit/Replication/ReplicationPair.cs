@@ -26,6 +26,7 @@ internal sealed class ReplicationHost : IReplicationEvents, ISyncBases, IVolumeC
     public static readonly TimeSpan Deadline = TimeSpan.FromSeconds(20);
 
     private readonly BlockingCollection<string> _events = [];
+    private readonly ConcurrentQueue<string> _notes = [];
     private readonly ConcurrentDictionary<ulong, TaskCompletionSource<int>> _pending = new();
     private readonly ReplicationListener _listener;
     private readonly bool _dialsPlaintext;
@@ -140,6 +141,11 @@ internal sealed class ReplicationHost : IReplicationEvents, ISyncBases, IVolumeC
     public void Quiesced() => _events.Add("quiesced");
     public void LocalFault(string reason) => _events.Add($"fault {reason}");
 
+    void IReplicationEvents.Noted(string kind, string text) => _notes.Enqueue($"{kind}: {text}");
+
+    /// <summary>What was told to the module's history.</summary>
+    public IReadOnlyCollection<string> Notes => _notes;
+
     public void ResyncStarting(Guid syncBase)
     {
         _events.Add($"starting {syncBase}");
@@ -203,16 +209,21 @@ internal sealed class ReplicationHost : IReplicationEvents, ISyncBases, IVolumeC
         Events = this,
     };
 
-    private async ValueTask<Stream> DialAsync(CancellationToken cancel) => WrapDialled(await ConnectAsync(cancel));
+    private async ValueTask<LinkConnection> DialAsync(CancellationToken cancel)
+    {
+        var (connection, _) = await LinkConnection.SecureAsync(
+            await ConnectAsync(cancel), (stream, _) => new ValueTask<(Stream, bool)>((WrapDialled(stream), true)), cancel);
+        return connection;
+    }
 
-    private async ValueTask<Stream> ConnectAsync(CancellationToken cancel)
+    private async ValueTask<Socket> ConnectAsync(CancellationToken cancel)
     {
         var socket = new Socket(AddressFamily.InterNetwork, SocketType.Stream, ProtocolType.Tcp);
         try
         {
             await socket.ConnectAsync(_peer!, cancel);
             SocketTuning.Apply(socket, TimeSpan.FromSeconds(4));
-            return new NetworkStream(socket, ownsSocket: true);
+            return socket;
         }
         catch
         {

@@ -261,36 +261,26 @@ public class SessionTests
     /// <summary>Streams whose reads can be made to wait: a peer that is there and does nothing.</summary>
     private sealed class StallingStreams
     {
-        private readonly ManualResetEventSlim _open = new(true);
+        private volatile TaskCompletionSource _open = Opened();
 
-        public Stream Wrap(Stream stream) => new Stalling(stream, _open);
-        public void Stall() => _open.Reset();
-        public void Release() => _open.Set();
+        public Stream Wrap(Stream stream) => new Stalling(stream, this);
+        public void Stall() => _open = new TaskCompletionSource();
+        public void Release() => _open.TrySetResult();
 
-        private sealed class Stalling(Stream inner, ManualResetEventSlim open) : Stream
+        private static TaskCompletionSource Opened()
         {
-            public override bool CanRead => true;
-            public override bool CanSeek => false;
-            public override bool CanWrite => true;
-            public override long Length => throw new NotSupportedException();
-            public override long Position { get => throw new NotSupportedException(); set => throw new NotSupportedException(); }
-            public override void Flush() => inner.Flush();
-            public override long Seek(long offset, SeekOrigin origin) => throw new NotSupportedException();
-            public override void SetLength(long value) => throw new NotSupportedException();
-            public override void Write(byte[] buffer, int offset, int count) => inner.Write(buffer, offset, count);
-            public override ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken = default) => inner.ReadAsync(buffer, cancellationToken);
+            var open = new TaskCompletionSource();
+            open.SetResult();
+            return open;
+        }
 
-            public override int Read(byte[] buffer, int offset, int count)
+        private sealed class Stalling(Stream inner, StallingStreams streams) : FilterStream(inner)
+        {
+            public override async ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken = default)
             {
-                var got = inner.Read(buffer, offset, count);
-                open.Wait();
+                var got = await base.ReadAsync(buffer, cancellationToken);
+                await streams._open.Task;
                 return got;
-            }
-
-            protected override void Dispose(bool disposing)
-            {
-                inner.Dispose();
-                base.Dispose(disposing);
             }
         }
     }

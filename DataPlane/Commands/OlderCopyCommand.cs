@@ -1,0 +1,151 @@
+using System.CommandLine;
+using System.Globalization;
+using System.Text;
+using Microsoft.Win32.SafeHandles;
+using Pollux.DataPlane.Control;
+using Pollux.DataPlane.Fuse;
+using Pollux.DataPlane.Modules;
+using Pollux.DataPlane.Native;
+using Pollux.DataPlane.Storage;
+
+namespace Pollux.DataPlane.Commands;
+
+/// <summary><c>pollux-host older-copy list|restore</c>: what a resync keeps of the state before it. Works on the files of this host, with or
+/// without a running data plane or control plane; the module itself is never changed.</summary>
+internal static class OlderCopyCommand
+{
+    private static readonly Option<string?> Module = new("--module") { Description = "Module, as 'pollux-host status' names it: CLUSTER/MODULE, or MODULE.", HelpName = "M" };
+
+    private static readonly Option<string?> Folder = new("--directory")
+    {
+        Description = "Instead of --module: the module's directory, for a module that this host no longer knows.",
+        HelpName = "DIR",
+    };
+
+    public static Command Make(Option<string> data, Func<Func<Task<int>>, Task<int>> guarded)
+    {
+        var command = new Command("older-copy", "The copy that a host keeps of a module while it is resynced, where the file system has reflinks.");
+        var list = new Command("list", "Shows what is kept.") { Module, Folder, data };
+        list.SetAction(parsed => guarded(() =>
+        {
+            List(DirectoryOf(parsed, data), Console.Out);
+            return Task.FromResult(0);
+        }));
+        var to = new Option<string>("--to") { Required = true, Description = "New or empty directory, outside the module.", HelpName = "DIR" };
+        var restore = new Command("restore", "Copies it out: shares blocks on the same file system, copies them to another.") { Module, Folder, data, to };
+        restore.SetAction((parsed, cancel) => guarded(() =>
+        {
+            Restore(DirectoryOf(parsed, data), Path.GetFullPath(parsed.GetRequiredValue(to)), Console.Out, cancel);
+            return Task.FromResult(0);
+        }));
+        command.Subcommands.Add(list);
+        command.Subcommands.Add(restore);
+        return command;
+    }
+
+    /// <exception cref="HostStartException">The directory cannot be looked into.</exception>
+    internal static void List(string directory, TextWriter output) => Look(directory, "", folder =>
+    {
+        var numbers = folder?.Complete() ?? [];
+        if (numbers.Count == 0)
+            output.WriteLine($"no older copy is kept in {directory}");
+        foreach (var number in numbers)
+            output.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{number}  {OlderCopyAbout.Describe(folder!.About(number))}"));
+    });
+
+    /// <exception cref="HostStartException">There is no older copy, or the target is not fit.</exception>
+    internal static void Restore(string directory, string target, TextWriter output, CancellationToken cancel)
+    {
+        using var into = OpenTarget(Resolve(directory), target);
+        Look(directory, $" What is in {target} is not whole.", folder =>
+        {
+            if (folder?.Complete() is not [var number, ..])
+                throw new HostStartException("older-copy.none", $"No older copy is kept in {directory}. One is made when a resync begins, on file systems with reflink, and goes when it has ended.");
+            using var tree = folder.OpenTree(number, out var held);
+            using (held)
+            {
+                if (tree is null)
+                    throw new HostStartException("older-copy.none", $"Older copy {number} is being removed: the resync has ended.");
+                var copied = TreeCopy.Run((int)tree.DangerousGetHandle(), (int)into.DangerousGetHandle(), new()
+                {
+                    MayCopyBytes = true, GiveUpReason = () => cancel.IsCancellationRequested ? "it was interrupted" : null,
+                });
+                if (Libc.SyncFs((int)into.DangerousGetHandle()) != 0)
+                    throw StorageException.FromLastErrno($"flushing {target}");
+                output.WriteLine(string.Create(CultureInfo.InvariantCulture,
+                    $"restored older copy {number} to {target}: {copied.Entries} entries, {copied.ClonedFiles} files shared, {copied.CopiedFiles} files with {copied.CopiedBytes} bytes copied"));
+                if (copied.XattrsLeftOut > 0)
+                    output.WriteLine($"{copied.XattrsLeftOut} extended attributes were left out: the target's file system does not take them");
+            }
+        });
+    }
+
+    private static void Look(string directory, string consequence, Action<OlderCopyFolder?> look)
+    {
+        try
+        {
+            _ = UncoveredView.Of(directory, handle =>
+            {
+                using var hidden = OpenHidden(handle);
+                using var folder = hidden is null ? null : OlderCopyFolder.OpenIfThere((int)hidden.DangerousGetHandle());
+                look(folder);
+                return true;
+            });
+        }
+        catch (Exception e) when (e is IOException or FuseException or UnauthorizedAccessException)
+        {
+            throw new HostStartException("older-copy.failed", $"{e.Message}.{consequence}", e);
+        }
+    }
+
+    private static string Resolve(string directory)
+    {
+        try
+        {
+            return CoveredDirectory.Resolve(directory);
+        }
+        catch (FuseException e)
+        {
+            throw new HostStartException("older-copy.failed", e.Message, e);
+        }
+    }
+
+    private static unsafe SafeFileHandle? OpenHidden(SafeFileHandle module)
+    {
+        fixed (byte* name = ".pollux\0"u8)
+        {
+            var fd = Libc.OpenAt((int)module.DangerousGetHandle(), name, OpenFlags.Directory | OpenFlags.NoFollow | OpenFlags.CloseOnExec);
+            return fd >= 0 ? new(fd, ownsHandle: true) : Libc.LastErrno == Errno.ENOENT ? null : throw StorageException.FromLastErrno("opening .pollux");
+        }
+    }
+
+    private static unsafe SafeFileHandle OpenTarget(string module, string target)
+    {
+        if (Directory.Exists(target) ? Directory.EnumerateFileSystemEntries(target).Any() : File.Exists(target))
+            throw new HostStartException("older-copy.target-in-use", $"{target} is not empty. Name a new or empty directory.");
+        var above = target;
+        while (!Directory.Exists(above))
+            above = Path.GetDirectoryName(above)!;
+        var real = Resolve(above);
+        if (real == module || real.StartsWith(module.TrimEnd('/') + "/", StringComparison.Ordinal))
+            throw new HostStartException("older-copy.target-in-module", $"{target} lies in the module's directory. An older copy is restored beside the module, never over it.");
+        Directory.CreateDirectory(target);
+        fixed (byte* name = Encoding.UTF8.GetBytes(target + '\0'))
+        {
+            var fd = Libc.OpenAt(Libc.AtCurrentDirectory, name, OpenFlags.Directory | OpenFlags.CloseOnExec);
+            return fd >= 0 ? new(fd, ownsHandle: true) : throw new HostStartException("older-copy.failed", $"{target}: {Errno.Describe(Libc.LastErrno)}");
+        }
+    }
+
+    private static string DirectoryOf(ParseResult parsed, Option<string> data)
+    {
+        if (parsed.GetValue(Folder) is { } folder)
+            return Path.GetFullPath(folder);
+        if (parsed.GetValue(Module) is not { } module)
+            throw new HostStartException("older-copy.which", "Name the module with --module, or its directory with --directory.");
+        var modules = new DesiredStateCache(parsed.GetRequiredValue(data)).Load()?.Modules ?? [];
+        var found = modules.Where(m => m.Module == module || m.Module.EndsWith("/" + module, StringComparison.Ordinal)).ToList();
+        return found.Count == 1 ? found[0].Directory : throw new HostStartException("older-copy.unknown-module",
+            $"This host knows {(found.Count == 0 ? "no module" : "several modules")} '{module}' (known: {string.Join(", ", modules.Select(m => m.Module))}). Name it in full, or its directory with --directory.");
+    }
+}

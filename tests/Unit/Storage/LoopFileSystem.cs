@@ -1,0 +1,90 @@
+using System.Diagnostics;
+
+namespace Pollux.Tests.Unit.Storage;
+
+/// <summary>A file system of a chosen type in a sparse file, mounted by a loop device.</summary>
+internal sealed class LoopFileSystem : IDisposable
+{
+    private readonly TemporaryDirectory directory = new();
+    private bool mounted;
+
+    /// <param name="type">xfs or ext4.</param>
+    /// <param name="sizeMb">mkfs.xfs makes none under 300 MB.</param>
+    public LoopFileSystem(string type, int sizeMb = 320)
+    {
+        var image = directory.File("image");
+        using (var file = File.Create(image))
+            file.SetLength((long)sizeMb << 20);
+        Must("mkfs." + type, type == "xfs" ? ["-q", "-m", "reflink=1", image] : ["-q", "-F", image]);
+        Path = directory.Sub("mount");
+        Must("mount", "-o", "loop", image, Path);
+        mounted = true;
+        // What mkfs puts there is no part of a module.
+        if (Directory.Exists(System.IO.Path.Combine(Path, "lost+found")))
+            Directory.Delete(System.IO.Path.Combine(Path, "lost+found"));
+    }
+
+    public string Path { get; }
+
+    public long FreeBytes => new DriveInfo(Path).AvailableFreeSpace;
+
+    /// <summary>As an administrator, or the kernel after an error, makes it.</summary>
+    public void RemountReadOnly() => Must("mount", "-o", "remount,ro", Path);
+
+    public void RemountWritable() => Must("mount", "-o", "remount,rw", Path);
+
+    public void Dispose()
+    {
+        if (mounted)
+            _ = Run("umount", "-l", Path);
+        mounted = false;
+        directory.Dispose();
+    }
+
+    /// <returns>Null, or why it cannot be had here.</returns>
+    public static string? Probe(string type)
+    {
+        if (Environment.UserName != "root")
+            return "needs root: a file system is mounted";
+        try
+        {
+            new LoopFileSystem(type).Dispose();
+            return null;
+        }
+        catch (Exception e) when (e is IOException or System.ComponentModel.Win32Exception)
+        {
+            return $"{type} on a loop device is not to be had here: {e.Message}";
+        }
+    }
+
+    private static void Must(string program, params string[] arguments)
+    {
+        var (code, said) = Run(program, arguments);
+        if (code != 0)
+            throw new IOException($"{program}: {said}");
+    }
+
+    private static (int Code, string Said) Run(string program, params string[] arguments)
+    {
+        using var process = Process.Start(new ProcessStartInfo(program, arguments) { RedirectStandardError = true })!;
+        var said = process.StandardError.ReadToEnd();
+        process.WaitForExit();
+        return (process.ExitCode, said);
+    }
+}
+
+/// <summary>A test on an XFS with reflink.</summary>
+internal sealed class XfsFactAttribute : FactAttribute
+{
+    private static readonly string? Reason = LoopFileSystem.Probe("xfs");
+
+    public XfsFactAttribute() => Skip = Reason!;
+}
+
+/// <summary>A test on an ext4.</summary>
+internal sealed class Ext4FactAttribute : FactAttribute
+{
+    private static readonly string? Reason = LoopFileSystem.Probe("ext4");
+
+    public Ext4FactAttribute() => Skip = Reason!;
+}
