@@ -82,4 +82,7 @@ public enum FrameFlags : byte
 
     /// <summary>ResyncBegin: everything is copied, not only what is marked.</summary>
     Full = 4,
+
+    /// <summary>ResyncBegin: a full resync that was cut off goes on by marks (<see cref="ResyncClaim"/>).</summary>
+    Resumed = 8,
 }

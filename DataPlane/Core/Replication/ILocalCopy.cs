@@ -36,7 +36,8 @@ public interface ILocalCopy
     /// <summary>Lists the tree. No mutation runs meanwhile; writes may. Ends with ManifestTaken.</summary>
     void TakeManifest();
 
-    /// <summary>Makes the tree equal to a manifest, and that stable. Ends with ManifestApplied.</summary>
+    /// <summary>Makes the tree equal to a manifest, and that stable. Ends with ManifestApplied. New files, and those of earlier manifests whose
+    /// content was never settled, are remembered on disk as waiting for their whole content.</summary>
     void ApplyManifest(IReadOnlyList<ManifestEntry> entries);
 
     /// <summary>No file waits for its whole content any more; stable. Ends with ContentSettled.</summary>

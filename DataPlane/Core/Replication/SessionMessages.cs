@@ -22,7 +22,7 @@ public sealed record Hello(
 {
     /// <summary>Version of the replication protocol. Another one is refused: both hosts of a cluster run the same release except while
     /// they are updated, and then the pair waits for the second host.</summary>
-    public const int ProtocolVersion = 1;
+    public const int ProtocolVersion = 2;
 
     public const int ModuleBytesMax = 512;
 
@@ -59,6 +59,9 @@ public sealed record Hello(
 /// <param name="MarksDamaged">Its marks were lost: everything may differ (rule S6).</param>
 public sealed record HelloAnswer(Guid Incarnation, Guid SyncBase, DataState DataState, long RecordEpoch, bool MarksDamaged)
 {
+    /// <summary>Of the full resync in which this copy is, and by which alone it has changed since (<see cref="ResyncClaim"/>); empty if none.</summary>
+    public Guid ResyncBase { get; init; }
+
     public int Write(Span<byte> payload)
     {
         var writer = new WireWriter(payload);
@@ -67,13 +70,17 @@ public sealed record HelloAnswer(Guid Incarnation, Guid SyncBase, DataState Data
         writer.Byte((byte)DataState);
         writer.Int64(RecordEpoch);
         writer.Byte(MarksDamaged ? (byte)1 : (byte)0);
+        writer.Guid(ResyncBase);
         return writer.Length;
     }
 
     public static HelloAnswer? Read(ReadOnlySpan<byte> payload)
     {
         var reader = new WireReader(payload);
-        var answer = new HelloAnswer(reader.Guid(), reader.Guid(), (DataState)reader.Byte(), reader.Int64(), reader.Byte() != 0);
+        var answer = new HelloAnswer(reader.Guid(), reader.Guid(), (DataState)reader.Byte(), reader.Int64(), reader.Byte() != 0)
+        {
+            ResyncBase = reader.Guid(),
+        };
         return reader.Complete && Enum.IsDefined(answer.DataState) ? answer : null;
     }
 }
