@@ -62,19 +62,21 @@ internal abstract unsafe partial class EngineShell
         },
         taken => ManifestTaken(taken.Fault, taken.Entries));
 
-    public void ApplyManifest(IReadOnlyList<ManifestEntry> entries) => Begin<(int Error, string? Fault, IReadOnlyList<ulong> Whole)>(
+    public void ApplyManifest(IReadOnlyList<ManifestEntry> entries) => Begin<(int Error, string? Fault, IReadOnlyList<ulong> Whole, IReadOnlyList<ulong> New)>(
         () =>
         {
+            var known = entries.Select(static entry => entry.Object).Where(Store.Exists).ToHashSet();
             try
             {
-                return (0, null, ManifestApplier.Apply(Store, [.. entries]));
+                var whole = ManifestApplier.Apply(Store, [.. entries]);
+                return (0, null, whole, [.. whole.Where(obj => !known.Contains(obj))]);
             }
             catch (StorageException e)
             {
-                return (e.Errno, e.Message, []);
+                return (e.Errno, e.Message, [], []);
             }
         },
-        applied => ManifestApplied(applied.Error, applied.Fault, applied.Whole));
+        applied => ManifestApplied(applied.Error, applied.Fault, applied.Whole, applied.New));
 
     public void SettleContent() => Begin<(int Error, string? Fault)>(
         () =>
@@ -90,6 +92,26 @@ internal abstract unsafe partial class EngineShell
             }
         },
         settled => ContentSettled(settled.Error, settled.Fault));
+
+    public void PreserveCopy()
+    {
+        // Half of what the source waits for; the rest is for storing that this copy is inconsistent.
+        var deadline = Options.ResyncStepDeadline / 2;
+        Begin(
+            () => Older.Preserve(Options.Bases.Current, deadline, () => Stopping.IsCompleted ? "this host no longer follows" : null),
+            _ => CopyPreserved());
+    }
+
+    public void DropPreserved(bool noRoom) => Begin(
+        () =>
+        {
+            if (noRoom)
+                Older.GiveUp("the disk has no room left for the resync");
+            else
+                Older.Drop();
+            return true;
+        },
+        static _ => { });
 
     public void ReserveIds(ulong upTo) => Begin(() => Store.ReserveIds(upTo), IdsReserved);
 
@@ -115,9 +137,11 @@ internal abstract unsafe partial class EngineShell
 
     protected virtual void ManifestTaken(string? fault, IReadOnlyList<ManifestEntry> entries) => throw Unasked();
 
-    protected virtual void ManifestApplied(int errno, string? fault, IReadOnlyList<ulong> wholeObjects) => throw Unasked();
+    protected virtual void ManifestApplied(int errno, string? fault, IReadOnlyList<ulong> wholeObjects, IReadOnlyList<ulong> newObjects) => throw Unasked();
 
     protected virtual void ContentSettled(int errno, string? fault) => throw Unasked();
+
+    protected virtual void CopyPreserved() => throw Unasked();
 
     protected virtual void IdsReserved(int errno) => throw Unasked();
 

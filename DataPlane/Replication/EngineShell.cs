@@ -126,7 +126,7 @@ internal abstract partial class EngineShell : IEngineEffects, IEngineSurrounding
 
     public void SessionLost(string reason) => _events.Add(new(EngineEventKind.SessionLost, default, reason));
 
-    public virtual void ResyncStarting(Guid syncBase) => _events.Add(new(EngineEventKind.ResyncStarting, syncBase, ""));
+    public void ResyncStarting(Guid syncBase) => _events.Add(new(EngineEventKind.ResyncStarting, syncBase, ""));
 
     public void ReplicaFlushed(Guid syncBase) => _events.Add(new(EngineEventKind.ReplicaFlushed, syncBase, ""));
 

@@ -24,27 +24,7 @@ internal sealed class ReplicaShell : EngineShell
 
     public void AllowResync(Guid syncBase) => _machine.AllowResync(syncBase);
 
-    public void ConfirmResynced(Guid syncBase)
-    {
-        _machine.ConfirmResynced(syncBase);
-        Begin(
-            () =>
-            {
-                Older.Drop();
-                return true;
-            },
-            static _ => { });
-    }
-
-    /// <summary>An older copy is kept before the role machine stores that this one is inconsistent, and before its first byte changes.</summary>
-    public override void ResyncStarting(Guid syncBase)
-    {
-        // Half of what the source waits for; the rest is for storing.
-        var deadline = Options.ResyncStepDeadline / 2;
-        Begin(
-            () => Older.Preserve(Options.Bases.Current, deadline, () => Stopping.IsCompleted ? "this host no longer follows" : null),
-            _ => base.ResyncStarting(syncBase));
-    }
+    public void ConfirmResynced(Guid syncBase) => _machine.ConfirmResynced(syncBase);
 
     public override void Stop() => _machine.Stop();
 
@@ -63,20 +43,7 @@ internal sealed class ReplicaShell : EngineShell
 
     protected override void RoomFreed() => _machine.RoomFreed();
 
-    protected override void LocalWritten(int slot, int errno)
-    {
-        if (errno is Native.Errno.ENOSPC or Native.Errno.EDQUOT && _machine.Status.Resync.Running)
-        {
-            Begin(
-                () =>
-                {
-                    Older.GiveUp("the disk has no room left for the resync");
-                    return true;
-                },
-                static _ => { });
-        }
-        _machine.LocalWritten(slot, errno);
-    }
+    protected override void LocalWritten(int slot, int errno) => _machine.LocalWritten(slot, errno);
 
     protected override void LocalFlushed(int slot, int errno) => _machine.LocalFlushed(slot, errno);
 
@@ -85,10 +52,12 @@ internal sealed class ReplicaShell : EngineShell
 
     protected override void LocalHashed(int slot, int errno, in RangeHash hash) => _machine.LocalHashed(slot, errno, hash);
 
-    protected override void ManifestApplied(int errno, string? fault, IReadOnlyList<ulong> wholeObjects) =>
-        _machine.ManifestApplied(errno, fault, wholeObjects);
+    protected override void ManifestApplied(int errno, string? fault, IReadOnlyList<ulong> wholeObjects, IReadOnlyList<ulong> newObjects) =>
+        _machine.ManifestApplied(errno, fault, wholeObjects, newObjects);
 
     protected override void ContentSettled(int errno, string? fault) => _machine.ContentSettled(errno, fault);
+
+    protected override void CopyPreserved() => _machine.CopyPreserved();
 
     protected override void CheckpointStored(int errno) => _machine.CheckpointStored(errno);
 

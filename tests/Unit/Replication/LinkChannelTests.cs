@@ -1,5 +1,6 @@
 using System.Net;
 using System.Net.Sockets;
+using Pollux.DataPlane.Core;
 using Pollux.DataPlane.Identity;
 using Pollux.DataPlane.Loop;
 using Pollux.DataPlane.Replication;
@@ -143,7 +144,7 @@ public class LinkChannelTests
         Assert.NotEmpty(await ended.Task.WaitAsync(Deadline));
     }
 
-    private delegate void FrameHandler(in FrameHeader header, ReadOnlySpan<byte> payload);
+    private delegate void FrameHandler(FrameHeader header, ReadOnlySpan<byte> payload);
 
     private sealed class End : ILoopOwner, IDisposable
     {
@@ -156,7 +157,7 @@ public class LinkChannelTests
         public EventLoop Loop { get; }
         public BufferPool Buffers { get; } = new(8);
         public LinkChannel Channel { get; }
-        public FrameHandler Received { get; set; } = static (in _, _) => { };
+        public FrameHandler Received { get; set; } = static (_, _) => { };
         public Action Turn { get; set; } = static () => { };
         public Action<string> Ended { get; set; } = static _ => { };
 
