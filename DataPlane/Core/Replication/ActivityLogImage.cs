@@ -6,25 +6,21 @@ namespace Pollux.DataPlane.Core.Replication;
 /// <remarks>
 /// <code>
 ///   4 KiB  header:  "PLXALOG\0", u32 version, u32 slots, u32 bytes per extent, …, u32 CRC-32C
-///   then for each group of 128 slots two copies of a 4 KiB sector:
-///                   u32 "PAL1", u32 group, u64 sequence, 16 bytes zero, 128 × {u64 object (0: free), i64 extent (-1: all)}, …, u32 CRC-32C
+///   then for each group of 128 slots two copies of a 4 KiB sector (<see cref="ActivityLogSector"/>)
 /// </code>
-/// <para>All numbers are little endian; a checksum covers all bytes before it in its 4 KiB. A new state of a group goes to the copy with
-/// the lower sequence, so a torn write leaves the state before it, whose entries are a superset of what was promised then. The header
-/// is written once, with the whole file, which is moved into place.</para>
+/// <para>All numbers are little endian; the header's checksum covers all bytes before it. A new state of a group goes to the older copy,
+/// so a torn write leaves the state before it, whose entries are a superset of what was promised then. The header is written once,
+/// with the whole file, which is moved into place. Version 1 (<see cref="ActivityLogSectorVersion1"/>) is read, and replaced as a whole.</para>
 /// </remarks>
 public sealed class ActivityLogImage
 {
-    public const int SlotsPerGroup = 128;
-    public const int Version = 1;
+    public const int SlotsPerGroup = ActivityLogSector.Slots;
+    public const int Version = 2;
 
     /// <summary>4 KiB is the unit that disks of today write whole, and what O_DIRECT accepts everywhere.</summary>
-    public const int SectorBytes = 4096;
+    public const int SectorBytes = ActivityLogSector.Bytes;
 
     private const int ChecksumOffset = SectorBytes - 4;
-    private const int EntriesOffset = 32;
-    private const int EntryBytes = 16;
-    private const uint GroupMagic = 0x314C4150;
 
     private readonly ulong[] sequences;
     private readonly bool[] newestIsSecond;
@@ -43,21 +39,29 @@ public sealed class ActivityLogImage
 
     public int Groups => sequences.Length;
 
+    /// <summary>An older version wrote what was read: <see cref="Whole"/> is to replace it before anything is stored.</summary>
+    public bool WasOlderVersion { get; private set; }
+
     /// <summary>A log without entries.</summary>
     public static byte[] Empty(int slots)
     {
         if (slots <= 0 || slots % SlotsPerGroup != 0)
             throw new ArgumentOutOfRangeException(nameof(slots), slots, $"Not a multiple of {SlotsPerGroup}.");
-        var groups = slots / SlotsPerGroup;
-        var image = new byte[SectorBytes * (1 + 2 * groups)];
+        return new ActivityLogImage(slots).Whole();
+    }
+
+    /// <summary>A new file with these entries.</summary>
+    public byte[] Whole()
+    {
+        var image = new byte[SectorBytes * (1 + 2 * Groups)];
         var header = image.AsSpan(0, SectorBytes);
         HeaderMagic.CopyTo(header);
         BinaryPrimitives.WriteInt32LittleEndian(header[8..], Version);
-        BinaryPrimitives.WriteInt32LittleEndian(header[12..], slots);
+        BinaryPrimitives.WriteInt32LittleEndian(header[12..], Entries.Length);
         BinaryPrimitives.WriteInt32LittleEndian(header[16..], LogEntry.ExtentBytes);
-        Seal(header);
-        for (var copy = 0; copy < 2 * groups; copy++)
-            Fill(image.AsSpan(SectorBytes * (1 + copy), SectorBytes), copy / 2, (ulong)(copy % 2), []);
+        BinaryPrimitives.WriteUInt32LittleEndian(header[ChecksumOffset..], Crc32C.Compute(header[..ChecksumOffset]));
+        for (var copy = 0; copy < 2 * Groups; copy++)
+            Fill(image.AsSpan(SectorBytes * (1 + copy), SectorBytes), copy / 2, copy % 2, (ulong)(copy % 2), Entries.AsSpan(copy / 2 * SlotsPerGroup, SlotsPerGroup));
         return image;
     }
 
@@ -68,7 +72,8 @@ public sealed class ActivityLogImage
     {
         newerVersion = 0;
         damage = "the header of the activity log is damaged";
-        if (image.Length < SectorBytes || !IsSealed(image[..SectorBytes]) || !image.StartsWith(HeaderMagic))
+        if (image.Length < SectorBytes || !image.StartsWith(HeaderMagic)
+            || BinaryPrimitives.ReadUInt32LittleEndian(image[ChecksumOffset..]) != Crc32C.Compute(image[..ChecksumOffset]))
             return null;
         var version = BinaryPrimitives.ReadInt32LittleEndian(image[8..]);
         if (version > Version)
@@ -76,14 +81,17 @@ public sealed class ActivityLogImage
             newerVersion = version;
             return null;
         }
+        damage = $"the activity log has version {version}, which there never was";
+        if (version < 1)
+            return null;
         damage = "the activity log has another size than its header says";
         if (BinaryPrimitives.ReadInt32LittleEndian(image[12..]) != slots || BinaryPrimitives.ReadInt32LittleEndian(image[16..]) != LogEntry.ExtentBytes
             || image.Length != SectorBytes * (1 + 2 * (slots / SlotsPerGroup)))
             return null;
-        var log = new ActivityLogImage(slots);
+        var log = new ActivityLogImage(slots) { WasOlderVersion = version < Version };
         for (var group = 0; group < log.Groups; group++)
         {
-            damage = log.Load(image, group);
+            damage = log.Load(image, group, version);
             if (damage is not null)
                 return null;
         }
@@ -95,8 +103,9 @@ public sealed class ActivityLogImage
     /// <returns>Where in the file it goes, bytes.</returns>
     public long NextSector(int group, Span<byte> sector)
     {
-        Fill(sector, group, sequences[group] + 1, Entries.AsSpan(group * SlotsPerGroup, SlotsPerGroup));
-        return (long)SectorBytes * (1 + 2 * group + (newestIsSecond[group] ? 0 : 1));
+        var copy = newestIsSecond[group] ? 0 : 1;
+        Fill(sector, group, copy, sequences[group] + 1, Entries.AsSpan(group * SlotsPerGroup, SlotsPerGroup));
+        return (long)SectorBytes * (1 + 2 * group + copy);
     }
 
     /// <summary>The sector that <see cref="NextSector"/> gave is stable.</summary>
@@ -106,49 +115,34 @@ public sealed class ActivityLogImage
         newestIsSecond[group] = !newestIsSecond[group];
     }
 
-    private string? Load(ReadOnlySpan<byte> image, int group)
+    private string? Load(ReadOnlySpan<byte> image, int group, int version)
     {
         ReadOnlySpan<byte> first = image.Slice(SectorBytes * (1 + 2 * group), SectorBytes), second = image.Slice(SectorBytes * (2 + 2 * group), SectorBytes);
-        bool firstGood = IsGroup(first, group), secondGood = IsGroup(second, group);
-        if (!firstGood && !secondGood)
-            return $"both copies of group {group} of the activity log are damaged";
-        newestIsSecond[group] = secondGood && (!firstGood || SequenceOf(second) > SequenceOf(first));
+        var damage = version == 1
+            ? ActivityLogSectorVersion1.Choose(first, second, group, out newestIsSecond[group])
+            : ActivityLogSector.Choose(first, second, group, out newestIsSecond[group], out sequences[group]);
+        if (damage is not null)
+            return damage;
+        // The image that replaces version 1 has sequences 0 and 1, the second copy being the newer.
+        if (version == 1)
+            sequences[group] = 1;
         var newest = newestIsSecond[group] ? second : first;
-        sequences[group] = SequenceOf(newest);
-        for (var i = 0; i < SlotsPerGroup; i++)
+        newestIsSecond[group] |= version == 1;
+        for (var slot = 0; slot < SlotsPerGroup; slot++)
         {
-            var entry = newest[(EntriesOffset + i * EntryBytes)..];
-            var read = new LogEntry(BinaryPrimitives.ReadUInt64LittleEndian(entry), BinaryPrimitives.ReadInt64LittleEndian(entry[8..]));
-            if (read.Extent < LogEntry.WholeExtent || read.Extent > long.MaxValue / LogEntry.ExtentBytes - 1)
+            var (obj, extent) = version == 1 ? ActivityLogSectorVersion1.Get(newest, slot) : ActivityLogSector.Get(newest, slot);
+            if (extent < LogEntry.WholeExtent || extent > long.MaxValue / LogEntry.ExtentBytes - 1)
                 return $"group {group} of the activity log holds an impossible extent";
-            Entries[group * SlotsPerGroup + i] = read;
+            Entries[group * SlotsPerGroup + slot] = new LogEntry(obj, extent);
         }
         return null;
     }
 
-    private static void Fill(Span<byte> sector, int group, ulong sequence, ReadOnlySpan<LogEntry> slots)
+    private static void Fill(Span<byte> sector, int group, int copy, ulong sequence, ReadOnlySpan<LogEntry> slots)
     {
         sector.Clear();
-        BinaryPrimitives.WriteUInt32LittleEndian(sector, GroupMagic);
-        BinaryPrimitives.WriteInt32LittleEndian(sector[4..], group);
-        BinaryPrimitives.WriteUInt64LittleEndian(sector[8..], sequence);
-        for (var i = 0; i < slots.Length; i++)
-        {
-            var entry = sector[(EntriesOffset + i * EntryBytes)..];
-            BinaryPrimitives.WriteUInt64LittleEndian(entry, slots[i].Object);
-            BinaryPrimitives.WriteInt64LittleEndian(entry[8..], slots[i].Extent);
-        }
-        Seal(sector);
+        for (var slot = 0; slot < slots.Length; slot++)
+            ActivityLogSector.Put(sector, slot, slots[slot].Object, slots[slot].Extent);
+        ActivityLogSector.Seal(sector, group, copy, sequence);
     }
-
-    private static void Seal(Span<byte> sector) =>
-        BinaryPrimitives.WriteUInt32LittleEndian(sector[ChecksumOffset..], Crc32C.Compute(sector[..ChecksumOffset]));
-
-    private static bool IsSealed(ReadOnlySpan<byte> sector) =>
-        BinaryPrimitives.ReadUInt32LittleEndian(sector[ChecksumOffset..]) == Crc32C.Compute(sector[..ChecksumOffset]);
-
-    private static bool IsGroup(ReadOnlySpan<byte> sector, int group) =>
-        IsSealed(sector) && BinaryPrimitives.ReadUInt32LittleEndian(sector) == GroupMagic && BinaryPrimitives.ReadInt32LittleEndian(sector[4..]) == group;
-
-    private static ulong SequenceOf(ReadOnlySpan<byte> sector) => BinaryPrimitives.ReadUInt64LittleEndian(sector[8..]);
 }

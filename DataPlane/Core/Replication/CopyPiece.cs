@@ -26,7 +26,9 @@ public readonly record struct CopyPiece(CopyPieceKind Kind, long CoveredBytes, l
     /// <param name="sizeBytes">Of the file.</param>
     /// <param name="dataOffsetBytes">Where SEEK_DATA from the start of the range finds data; long.MaxValue if nowhere (ENXIO), the start of
     /// the range if it is not known.</param>
-    public static CopyPiece Plan(in ObjectRange range, uint links, long sizeBytes, long dataOffsetBytes)
+    /// <param name="dataEndBytes">Where SEEK_HOLE from there finds the end of the data; long.MaxValue if it is not known. A sparse file stays
+    /// sparse on the peer to the block.</param>
+    public static CopyPiece Plan(in ObjectRange range, uint links, long sizeBytes, long dataOffsetBytes, long dataEndBytes = long.MaxValue)
     {
         var start = range.OffsetBytes;
         // What made the file short or nameless was sent as a mutation.
@@ -39,6 +41,8 @@ public readonly record struct CopyPiece(CopyPieceKind Kind, long CoveredBytes, l
         if (holeEnd > start)
             return new(CopyPieceKind.Hole, holeEnd - start, holeEnd - start);
         var end = Math.Min(range.EndBytes, start + DataBytesMax);
+        if (dataEndBytes < end)
+            end = Math.Min(end, (dataEndBytes + DirtyMap.BlockBytes - 1) / DirtyMap.BlockBytes * DirtyMap.BlockBytes);
         return new(CopyPieceKind.Data, end - start, Math.Min(end, inFile) - start);
     }
 }

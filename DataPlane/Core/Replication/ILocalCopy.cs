@@ -43,6 +43,13 @@ public interface ILocalCopy
     /// <summary>No file waits for its whole content any more; stable. Ends with ContentSettled.</summary>
     void SettleContent();
 
+    /// <summary>Keeps a consistent older copy, where the file system can, before a resync changes anything. Never fails: a resync without one is as
+    /// safe as the mirror was. Ends with CopyPreserved.</summary>
+    void PreserveCopy();
+
+    /// <summary>The older copy may go: this copy is up to date again, or the disk has no room left for the resync itself. No answer.</summary>
+    void DropPreserved(bool noRoom);
+
     /// <summary>Makes durable that ids up to this one are given away. Ends with IdsReserved.</summary>
     void ReserveIds(ulong upTo);
 

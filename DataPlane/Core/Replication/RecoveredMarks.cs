@@ -60,7 +60,7 @@ public sealed class RecoveredMarks
             CheckpointToStore = stored.Damage is not null || damage is not null || claim != stored.Claim
                 ? CheckpointImage.Write(stored.Ranges, everything, claim)
                 : null,
-            LogToStore = opened is null ? ActivityLogImage.Empty(slots) : null,
+            LogToStore = opened is null ? ActivityLogImage.Empty(slots) : opened.WasOlderVersion ? opened.Whole() : null,
         };
     }
 

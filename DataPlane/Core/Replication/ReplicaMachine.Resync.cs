@@ -33,6 +33,18 @@ public sealed partial class ReplicaMachine
         EmptyingLog,
     }
 
+    /// <summary>An older copy is kept, or cannot be.</summary>
+    public void CopyPreserved()
+    {
+        _phaseWorkRuns = false;
+        if (_link != 0 && _phase == Phase.Preserving)
+        {
+            Await(Phase.Asked, "this host to store that it is inconsistent");
+            _effects.ResyncStarting(_syncBase);
+        }
+        Settle();
+    }
+
     /// <summary>The role machine has stored that this copy is inconsistent.</summary>
     public void AllowResync(Guid syncBase)
     {
@@ -67,8 +79,9 @@ public sealed partial class ReplicaMachine
                 // Both hosts must claim the same: a source that is mistaken is refused.
                 if (_resumed && _marks.Claim != new ResyncClaim(ResyncPart.Target, _syncBase))
                     return false;
-                Await(Phase.Asked, "this host to store that it is inconsistent");
-                _effects.ResyncStarting(_syncBase);
+                Await(Phase.Preserving, "an older copy to be kept");
+                _phaseWorkRuns = true;
+                _effects.PreserveCopy();
                 return true;
             case FrameKind.ManifestChunk when _phase == Phase.Tree:
                 return TakeManifest(header, payload);
@@ -183,6 +196,7 @@ public sealed partial class ReplicaMachine
                 break;
             case FinalStep.EmptyingLog when _marks.Idle:
                 (_final, _resyncing, _waitingFor) = (FinalStep.None, false, null);
+                _effects.DropPreserved(noRoom: false);
                 Span<byte> payload = stackalloc byte[16];
                 new WireWriter(payload).Guid(_syncBase);
                 Send(FrameKind.ReplicaUpToDate, FrameFlags.None, 0, 0, payload);

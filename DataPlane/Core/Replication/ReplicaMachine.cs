@@ -6,7 +6,7 @@ namespace Pollux.DataPlane.Core.Replication;
 /// <remarks>
 /// <code>
 /// InSync session:  applying
-/// Resync session:  greeted ──ResyncBegin, AllowResync, claim stored──► tree ──manifest applied──► applying ──ResyncFinal, ConfirmResynced──► (UpToDate)
+/// Resync session:  greeted ──ResyncBegin, older copy kept, AllowResync, claim stored──► tree ──manifest applied──► applying ──ResyncFinal, ConfirmResynced──► (UpToDate)
 /// </code>
 /// <para>Nothing of the local copy changes before "tree" (rule S7). A newer session replaces an older one, which has ended for good before the
 /// newer is answered: nothing of it is still being applied (rule S1).</para>
@@ -65,6 +65,9 @@ public sealed partial class ReplicaMachine
 
         /// <summary>A session that will resync.</summary>
         Greeted,
+
+        /// <summary>Until an older copy is kept, where the file system can.</summary>
+        Preserving,
 
         /// <summary>Until this host has stored that it is inconsistent.</summary>
         Asked,
@@ -281,6 +284,8 @@ public sealed partial class ReplicaMachine
     {
         if (_link == 0)
             return;
+        if (_resyncing && errno is (LinuxError.NoSpace or LinuxError.QuotaExceeded))
+            _effects.DropPreserved(noRoom: true);
         var payload = PayloadOf(2048);
         var length = new Failure(errno, reason).Write(payload);
         Send(FrameKind.Failed, FrameFlags.None, sequence, 0, payload[..length]);

@@ -78,10 +78,9 @@ public sealed partial class SourceMachine
         Settle();
     }
 
-    private void EndFlush(in EndedOperation ended, Purpose purpose)
+    private void EndFlush(in EndedOperation ended, int errno, Purpose purpose)
     {
         ref var operation = ref _operations[ended.Slot];
-        var errno = ended.ErrorNumber;
         _coverage.Ended(ended.Slot, errno == 0);
         if (operation.FlushToken is { } token)
         {

@@ -302,7 +302,7 @@ public sealed partial class SourceMachine
         return ref operation;
     }
 
-    /// <summary>Delivers what has ended.</summary>
+    /// <summary>Delivers what has ended. Nothing is acknowledged any more once the volume is being shut.</summary>
     private void DeliverEnded()
     {
         if (_stopping)
@@ -314,12 +314,13 @@ public sealed partial class SourceMachine
         {
             _changed = true;
             ref var operation = ref _operations[ended.Slot];
+            var errno = _stopping ? LinuxError.InputOutput : ended.ErrorNumber;
             if (ended.Kind == OperationKind.Flush)
-                EndFlush(ended, operation.Purpose);
+                EndFlush(ended, errno, operation.Purpose);
             else if (ended.Kind == OperationKind.Mutation && operation.Purpose == Purpose.Guest)
-                _effects.CompleteMutation(new OperationTag(ended.TagUnique, ended.TagDevice), ended.ErrorNumber, operation.Attributes);
+                _effects.CompleteMutation(new OperationTag(ended.TagUnique, ended.TagDevice), errno, operation.Attributes);
             else if (ended.Kind == OperationKind.Write)
-                _effects.Complete(new OperationTag(ended.TagUnique, ended.TagDevice), ended.ErrorNumber, ended.Count);
+                _effects.Complete(new OperationTag(ended.TagUnique, ended.TagDevice), errno, errno == 0 ? ended.Count : 0);
             operation = default;
         }
     }

@@ -124,7 +124,9 @@ public sealed partial class SourceMachine
         _stopping = true;
         _quiescing = false;
         _stopDueMs = _nowMs + _options.StopDeadlineMs;
-        LosePeer();
+        // What waits for the peer is not released by this: it ends with an error.
+        FailFlushes();
+        _marks.Map.PeerLost();
         while (_admissionCount > 0)
         {
             ref readonly var request = ref NextRequest();

@@ -1,0 +1,80 @@
+namespace Pollux.Tests.Unit.Replication;
+
+public class ActivityLogImageTests
+{
+    private const int Slots = ActivityLogImage.SlotsPerGroup;
+
+    [Fact]
+    public void A_torn_write_of_any_sectors_loses_nothing_and_a_second_one_completes_no_first()
+    {
+        var (before, after, start) = OneWrite();
+        for (var arrived = 0; arrived < 256; arrived++)
+        {
+            var torn = Mixed(before, after, start, arrived);
+            Assert.True(Holds(torn, out var damage), $"sectors {arrived:b8}: {damage}");
+            var log = ActivityLogImage.Read(torn, Slots, out _, out _)!;
+            log.Entries[3] = new LogEntry(9, 1);
+            var second = torn.ToArray();
+            var at = Write(log, second);
+            foreach (var again in new[] { 0x01, 0x80, 0x55, 0xaa, 0x7f, 0xfe })
+                Assert.True(Holds(Mixed(torn, second, at, again), out damage), $"sectors {arrived:b8}, then {again:b8}: {damage}");
+        }
+    }
+
+    [Fact]
+    public void A_flipped_bit_in_any_byte_and_any_other_length_is_damage_or_a_newer_version()
+    {
+        var (_, image, _) = OneWrite();
+        for (var at = 0; at < image.Length; at++)
+        {
+            var bad = image.ToArray();
+            bad[at] ^= (byte)(1 << at % 8);
+            Assert.Null(ActivityLogImage.Read(bad, Slots, out var damage, out _));
+            Assert.NotNull(damage);
+            Assert.Null(ActivityLogImage.Read(image.AsSpan(0, at), Slots, out damage, out _));
+            Assert.NotNull(damage);
+        }
+    }
+
+    private static (byte[] Before, byte[] After, int StartBytes) OneWrite()
+    {
+        var before = ActivityLogImage.Empty(Slots);
+        var log = ActivityLogImage.Read(before, Slots, out _, out _)!;
+        // In several of the eight sectors of 512 bytes.
+        for (var slot = 0; slot < Slots; slot += 9)
+            log.Entries[slot] = new LogEntry(7, slot);
+        Write(log, before);
+        log.Entries[0] = new LogEntry(8, 0);
+        log.Entries[127] = new LogEntry(8, 1);
+        Write(log, before);
+        var after = before.ToArray();
+        log.Entries[3] = new LogEntry(8, 2);
+        log.Entries[60] = new LogEntry(8, 3);
+        return (before, after, Write(log, after));
+    }
+
+    private static int Write(ActivityLogImage log, byte[] image)
+    {
+        var sector = new byte[4096];
+        var at = (int)log.NextSector(0, sector);
+        sector.CopyTo(image, at);
+        log.Stored(0);
+        return at;
+    }
+
+    private static byte[] Mixed(byte[] before, byte[] after, int start, int arrived)
+    {
+        var mixed = before.ToArray();
+        for (var sector = 0; sector < 8; sector++)
+        {
+            if ((arrived >> sector & 1) != 0)
+                after.AsSpan(start + sector * 512, 512).CopyTo(mixed.AsSpan(start + sector * 512));
+        }
+        return mixed;
+    }
+
+    /// <summary>All that was active before the write that was cut off.</summary>
+    private static bool Holds(byte[] image, out string? damage) =>
+        ActivityLogImage.Read(image, Slots, out damage, out _) is { } log
+        && log.Entries[0] == new LogEntry(8, 0) && log.Entries[127] == new LogEntry(8, 1) && log.Entries[9] == new LogEntry(7, 9);
+}
