@@ -127,6 +127,9 @@ internal abstract partial class EngineShell
         for (var i = 0; i < _links.Count; i++)
         {
             var link = _links[i];
+            // What the machine was given before has been executed: the received bytes may move.
+            if (!link.Closed && link.Channel.MayHoldMore && WantsFrames && !link.Channel.HoldsFrame)
+                fed |= link.Channel.Receive();
             while (!link.Closed && WantsFrames && link.Channel.TryNext(out var header, out var payload, out var offset))
             {
                 fed = true;

@@ -15,6 +15,18 @@ public static class LinuxError
     public const int Stale = 116;
     public const int QuotaExceeded = 122;
 
+    /// <summary>For people.</summary>
+    public static string Describe(int errno) => errno switch
+    {
+        NoEntry => $"No such file or directory, errno {errno}",
+        InputOutput => $"Input/output error, errno {errno}",
+        NoSpace => $"No space left on device, errno {errno}",
+        ReadOnly => $"Read-only file system, errno {errno}",
+        Stale => $"Stale file handle, errno {errno}",
+        QuotaExceeded => $"Disk quota exceeded, errno {errno}",
+        _ => $"errno {errno}",
+    };
+
     /// <summary>The disk or its file system has failed: nothing of this copy counts from now on.</summary>
     public static bool IsDiskFault(int errno) => errno is InputOutput or ReadOnly;
 

@@ -328,7 +328,7 @@ internal sealed class MarksMachine
         store.StoreCheckpoint(CheckpointImage.Write(snapshot, EverythingMayDiffer && !snapshotRepairs, Claim));
     }
 
-    private void Fail(string what, int errno) => Failure ??= $"{what} (errno {errno})";
+    private void Fail(string what, int errno) => Failure ??= $"{what} ({LinuxError.Describe(errno)})";
 
     private static DirtyMap Remember(IEnumerable<ObjectRange> ranges)
     {

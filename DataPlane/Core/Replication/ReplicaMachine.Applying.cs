@@ -98,7 +98,7 @@ public sealed partial class ReplicaMachine
             if (errno != 0 && !(_tolerant[slot] && LinuxError.IsGone(errno)))
             {
                 var sequence = _applied + 1 + (((ulong)slot + (2 * ApplyingMax) - ((_applied + 1) % ApplyingMax)) % ApplyingMax);
-                Fail(sequence, errno, $"{what} failed (frame {sequence}, errno {errno})");
+                Fail(sequence, errno, $"{what} failed (frame {sequence}: {LinuxError.Describe(errno)})");
             }
             else
             {
@@ -107,7 +107,7 @@ public sealed partial class ReplicaMachine
         }
         else if (LinuxError.IsDiskFault(errno))
         {
-            RaiseLocalFault($"{what} of a session that is over failed (errno {errno})");
+            RaiseLocalFault($"{what} of a session that is over failed ({LinuxError.Describe(errno)})");
         }
         Settle();
     }
@@ -149,7 +149,7 @@ public sealed partial class ReplicaMachine
         _hashesRun--;
         if (errno != 0 && !LinuxError.IsGone(errno))
         {
-            Fail(0, errno, $"reading for a comparison failed (errno {errno})");
+            Fail(0, errno, $"reading for a comparison failed ({LinuxError.Describe(errno)})");
         }
         else if (_link != 0)
         {

@@ -75,9 +75,9 @@ public sealed partial class ReplicaMachine
         if (_link == 0)
             _flushes.RemoveAll(request => request.Runs == slot);
         if (failed && _link != 0)
-            Fail(_flushes.Find(request => request.Runs == slot).Sequence, errno, $"a flush of object {_flushedObject[slot]:x} failed (errno {errno})");
+            Fail(_flushes.Find(request => request.Runs == slot).Sequence, errno, $"a flush of object {_flushedObject[slot]:x} failed ({LinuxError.Describe(errno)})");
         else if (failed && LinuxError.LosesData(errno))
-            RaiseLocalFault($"a flush failed (errno {errno})");
+            RaiseLocalFault($"a flush failed ({LinuxError.Describe(errno)})");
         else if (_link != 0)
             Answer(slot);
         Settle();

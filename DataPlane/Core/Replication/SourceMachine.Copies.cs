@@ -69,6 +69,9 @@ public sealed partial class SourceMachine
         if (_roomShort || !_ledger.CanSend || _ledger.UnacknowledgedBytes + _copyReservedBytes > window
             || _effects.SendRoomBytes(_link) < _copyReservedBytes + CopyPiece.DataBytesMax + FrameHeader.SizeBytes)
             return false;
+        // A slow flush is not overtaken by more than one other's worth: that much is copied again when the session is lost.
+        if (_resyncFlushes && _resyncUnflushedBytes >= _options.ResyncFlushBytes)
+            return false;
         return IsWithin(ref _resyncLimit);
     }
 
@@ -179,7 +182,7 @@ public sealed partial class SourceMachine
         {
             var obj = operation.Object;
             DropCopy(slot);
-            RaiseLocalFault($"reading object {obj:x} for the peer failed (errno {errno})");
+            RaiseLocalFault($"reading object {obj:x} for the peer failed ({LinuxError.Describe(errno)})");
             LoseSession("the source cannot read its copy");
         }
         else
@@ -232,7 +235,7 @@ public sealed partial class SourceMachine
         Advance(slot);
         if (errno != 0 && !LinuxError.IsGone(errno))
         {
-            RaiseLocalFault($"reading for a comparison failed (errno {errno})");
+            RaiseLocalFault($"reading for a comparison failed ({LinuxError.Describe(errno)})");
             LoseSession("the source cannot read its copy");
         }
         _changed = true;
@@ -365,7 +368,7 @@ public sealed partial class SourceMachine
         }
         else
         {
-            RaiseLocalFault($"the length of object {operation.Object:x} could not be read (errno {errno})");
+            RaiseLocalFault($"the length of object {operation.Object:x} could not be read ({LinuxError.Describe(errno)})");
             LoseSession("the source cannot read its copy");
         }
         DropCopy(slot);

@@ -68,7 +68,7 @@ public sealed partial class SourceMachine
     {
         ref var operation = ref Running(slot, OperationKind.Flush);
         if (LinuxError.LosesData(errno))
-            RaiseLocalFault($"a flush failed (errno {errno})");
+            RaiseLocalFault($"a flush failed ({LinuxError.Describe(errno)})");
         // The kernel reports lost pages once; the next flush would find nothing wrong. So none succeeds after a fault.
         if (_fault)
             errno = LinuxError.InputOutput;

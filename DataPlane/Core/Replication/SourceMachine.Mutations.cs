@@ -151,7 +151,7 @@ public sealed partial class SourceMachine
     {
         ref var operation = ref Running(slot, OperationKind.Mutation);
         if (LinuxError.IsDiskFault(errno))
-            RaiseLocalFault($"{operation.Mutation!.Kind} of object {operation.Mutation.Object:x} failed (errno {errno})");
+            RaiseLocalFault($"{operation.Mutation!.Kind} of object {operation.Mutation.Object:x} failed ({LinuxError.Describe(errno)})");
         operation.Attributes = attributes;
         if (errno == 0 && orphan != 0)
         {

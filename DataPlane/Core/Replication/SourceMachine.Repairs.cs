@@ -15,7 +15,7 @@ public sealed partial class SourceMachine
         ref var operation = ref Running(slot, OperationKind.Write);
         (operation.RepairData, operation.SizeBytes) = (errno == 0 ? data : default, sizeBytes);
         if (errno != 0 && operation.Link == _link && _link != 0)
-            LoseSession($"what a failed write left of object {operation.Object:x} could not be read (errno {errno})");
+            LoseSession($"what a failed write left of object {operation.Object:x} could not be read ({LinuxError.Describe(errno)})");
         operation.Step = Step.RepairSend;
         Advance(slot);
         _changed = true;

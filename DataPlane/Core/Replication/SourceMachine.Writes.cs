@@ -225,7 +225,7 @@ public sealed partial class SourceMachine
         else if (LinuxError.IsDiskFault(errno))
         {
             // What can be read here may be anything; the peer's copy is the good one, so nothing of this one goes there any more.
-            RaiseLocalFault($"a write of object {operation.Object:x} failed (errno {errno})");
+            RaiseLocalFault($"a write of object {operation.Object:x} failed ({LinuxError.Describe(errno)})");
             EndWrite(slot, errno, 0);
         }
         else if (operation.Link == 0 || operation.Link != _link)

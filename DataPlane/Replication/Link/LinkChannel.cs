@@ -29,6 +29,8 @@ internal sealed unsafe class LinkChannel : ILoopSource, IDisposable
     private bool _reads;
     private bool _full;
     private bool _parting;
+    private bool _more;
+    private bool _disposed;
 
     /// <param name="readable">Bytes can be received: the owner calls <see cref="Receive"/>.</param>
     /// <param name="greeted">The first frame of the peer has been read from the connection already.</param>
@@ -105,6 +107,9 @@ internal sealed unsafe class LinkChannel : ILoopSource, IDisposable
         return _queue.Bytes < before;
     }
 
+    /// <summary>There may be bytes that no readiness of the socket will tell of: to be received when the frames so far are dealt with.</summary>
+    public bool MayHoldMore => _more && EndReason is null;
+
     /// <summary>Receives what is there, up to the buffer's room.</summary>
     /// <returns>True if something came; false if nothing is there now or the channel has ended.</returns>
     public bool Receive()
@@ -113,6 +118,7 @@ internal sealed unsafe class LinkChannel : ILoopSource, IDisposable
             return false;
         try
         {
+            _more = false;
             var got = _connection.Encrypted ? ReceiveEncrypted() : ReceivePlain();
             if (got < 0)
                 return false;
@@ -122,6 +128,7 @@ internal sealed unsafe class LinkChannel : ILoopSource, IDisposable
                 return false;
             }
             LastReceivedMs = Environment.TickCount64;
+            _more = _connection.Encrypted || got == _receive.Length - _end;
             if (_parting)
                 _start = _end = 0;
             else
@@ -206,6 +213,9 @@ internal sealed unsafe class LinkChannel : ILoopSource, IDisposable
     /// <summary>After the end, and when the loop no longer watches it.</summary>
     public void Dispose()
     {
+        if (_disposed)
+            return;
+        _disposed = true;
         End("closed");
         _connection.Transport.Dispose();
         _queue.Dispose();

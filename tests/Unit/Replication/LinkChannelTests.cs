@@ -186,6 +186,8 @@ public class LinkChannelTests
 
         public void EndTurn()
         {
+            while (Channel is { WantsInput: true, MayHoldMore: true })
+                Readable();
             Turn();
             Channel.Send();
             Turn();

@@ -23,7 +23,7 @@ public class ListenerTests
         await using var listener = Listen();
         var frame = Hello();
         BitConverter.TryWriteBytes(frame.AsSpan(FrameHeader.SizeBytes), 99);
-        new FrameHeader(FrameKind.Hello, FrameFlags.None, frame.Length - FrameHeader.SizeBytes, 1, 0, 0, 0).Seal(frame);
+        new FrameHeader(FrameKind.Hello, FrameFlags.None, frame.Length - FrameHeader.SizeBytes, 1, 0, 0, 0).Seal(frame, default(FrameChain).Next());
         var refusal = await GreetAsync(listener, frame);
         Assert.Equal(RefusalCode.ProtocolVersion, refusal.Code);
         Assert.Contains("99", refusal.Text);
@@ -34,7 +34,7 @@ public class ListenerTests
     {
         await using var listener = Listen();
         var frame = new byte[FrameHeader.SizeBytes];
-        new FrameHeader(FrameKind.Ping, FrameFlags.None, 0, 1, 0, 0, 0).Seal(frame);
+        new FrameHeader(FrameKind.Ping, FrameFlags.None, 0, 1, 0, 0, 0).Seal(frame, default(FrameChain).Next());
         Assert.Equal(RefusalCode.Malformed, (await GreetAsync(listener, frame)).Code);
     }
 
@@ -49,7 +49,7 @@ public class ListenerTests
         await client.GetStream().WriteAsync(noise);
         var answer = new byte[4096];
         var count = await client.GetStream().ReadAtLeastAsync(answer, FrameHeader.SizeBytes, throwOnEndOfStream: false).AsTask().WaitAsync(ReplicationHost.Deadline);
-        FrameHeader.TryDecode(answer.AsSpan(0, count), out var header, out _);
+        FrameHeader.TryDecode(answer.AsSpan(0, count), default(FrameChain).Expected, out var header, out _);
         Assert.Equal(FrameKind.Refused, header.Kind);
     }
 
@@ -73,7 +73,7 @@ public class ListenerTests
         var frame = new byte[1024];
         var length = new Hello("nowhere", Guid.NewGuid(), Guid.NewGuid(), 1, Guid.Empty, Guid.Empty, Guid.Empty, SessionMode.Resync).Write(frame.AsSpan(FrameHeader.SizeBytes));
         Array.Resize(ref frame, FrameHeader.SizeBytes + length);
-        new FrameHeader(FrameKind.Hello, FrameFlags.None, length, 1, 0, 0, 0).Seal(frame);
+        new FrameHeader(FrameKind.Hello, FrameFlags.None, length, 1, 0, 0, 0).Seal(frame, default(FrameChain).Next());
         return frame;
     }
 
@@ -88,7 +88,7 @@ public class ListenerTests
         {
             var got = await client.GetStream().ReadAsync(answer.AsMemory(count)).AsTask().WaitAsync(ReplicationHost.Deadline);
             count += got;
-            if (FrameHeader.TryDecode(answer.AsSpan(0, count), out var header, out var payload) == FrameDecode.Frame)
+            if (FrameHeader.TryDecode(answer.AsSpan(0, count), default(FrameChain).Expected, out var header, out var payload) == FrameDecode.Frame)
             {
                 Assert.Equal(FrameKind.Refused, header.Kind);
                 return Refusal.Read(payload)!;

@@ -1,6 +1,7 @@
 using System.Diagnostics;
 using Pollux.DataPlane.Fuse;
 using Pollux.DataPlane.Replication;
+using Pollux.DataPlane.Storage;
 using Pollux.DataPlane.Volumes;
 
 namespace Pollux.Tests.Unit.Replication;
@@ -96,6 +97,7 @@ public class MirroredMountTests
             pair.A.Record(1, "a", "a");
             pair.A.State = pair.A.State with { DataState = Pollux.DataPlane.Core.Roles.DataState.UpToDate };
             var covered = CoveredDirectory.Open(pair.A.ModuleDirectory, Deadline);
+            pair.A.OpenStore = () => ObjectStore.Open(covered.Handle);
             var completions = new FuseCompletions();
             await pair.A.Engine.ServeAsync(1, false, completions, CancellationToken.None);
             var volume = pair.A.Engine.Volume;

@@ -68,6 +68,9 @@ internal sealed class ReplicationHost : IReplicationEvents, ISyncBases, IVolumeC
     /// <summary>Puts something between the engine and the sockets that it dials.</summary>
     public Func<Stream, Stream> WrapDialled { get; set; } = static stream => stream;
 
+    /// <summary>Where something is mounted over the module's directory.</summary>
+    public Func<ObjectStore>? OpenStore { get; set; }
+
     /// <summary>False: events are only recorded, the test does the rest.</summary>
     public bool Obliging { get; set; } = true;
 
@@ -202,7 +205,7 @@ internal sealed class ReplicationHost : IReplicationEvents, ISyncBases, IVolumeC
         Incarnation = Incarnation,
         Timings = new RoleTimings(DetectionMs),
         StateDirectory = StateDirectory,
-        OpenStore = () => ObjectStore.Open(ModuleDirectory),
+        OpenStore = () => OpenStore?.Invoke() ?? ObjectStore.Open(ModuleDirectory),
         Dial = _dialsPlaintext ? cancel => PlaintextLink.DialAsync("m", DialAsync, ConnectAsync, cancel) : DialAsync,
         AllowsPlaintext = _allowsPlaintext,
         Bases = this,
