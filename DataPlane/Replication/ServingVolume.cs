@@ -44,7 +44,7 @@ internal sealed partial class ServingVolume : IModuleVolume
     private readonly Lock _mutationLock = new();
     private readonly WriteLedger _ledger = new();
     private readonly FlushCoverage _coverage = new(WriteLedger.OperationsMax + WriteLedger.InternalMax);
-    private readonly VolumeReferences _references = new();
+    private readonly VolumeReferences _references;
 
     // Objects without a name that somebody still uses. They die with this primacy, so nothing of them is marked or sent.
     private readonly HashSet<ulong> _orphans = [];
@@ -73,6 +73,8 @@ internal sealed partial class ServingVolume : IModuleVolume
         // Epoch first: no two primacies give the same id. The highest id of the tree guards against one that was restored from elsewhere.
         // One epoch may be served more than once, and its highest objects may be gone by then: what was reserved is never given again.
         _lastId = _reservedId = Math.Max(Math.Max((ulong)epoch << 32, store.HighestId), store.ReservedId());
+        _references = new VolumeReferences(inheritedUpTo: store.KeepsUnlinked ? _lastId : 0);
+        _orphans.UnionWith(store.Unlinked());
         Adopted = _store.AdoptUnnamed(() => TryNextId(out var id) is var error && error == 0
             ? id
             : throw new StorageException("reserving object ids", error)).Count;
