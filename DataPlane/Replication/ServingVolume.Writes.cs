@@ -91,7 +91,7 @@ internal sealed partial class ServingVolume
             error = Errno.EIO;
         else
             error = obj == 0 ? _store.FlushAll() : _store.Flush(obj, dataOnly);
-        if (error is Errno.EIO or Errno.ENOSPC or Errno.EDQUOT)
+        if (error is Errno.EIO or Errno.EROFS or Errno.ENOSPC or Errno.EDQUOT)
             RaiseLocalFault($"a flush failed: {Errno.Describe(error)}");
         // The kernel reports lost pages once; the next flush would find nothing wrong. So none succeeds after a fault.
         else if (error == 0 && HasFault)
