@@ -268,6 +268,10 @@ internal sealed class ReplicaSession
         Volatile.Write(ref _waitingFor, "keeping an older copy of the directory");
         _replica.Older.Preserve(_options.Bases.Current, _options.ResyncStepDeadline / 2, () => Link.EndReason);
         Volatile.Write(ref _waitingFor, null);
+        // Without a resync this copy stays what it is, and the next session may keep what this one could not.
+        reason = "the session ended before the resync began";
+        if (Link.EndReason is not null)
+            return false;
         reason = "the resync was not allowed in time";
         _options.Events.ResyncStarting(_syncBase);
         if (!Await(() => _allowed == _syncBase, "this host to store that it is inconsistent"))
