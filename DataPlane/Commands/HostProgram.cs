@@ -28,7 +28,7 @@ internal static class HostProgram
         using var only = LockOrRefuse(Path.Combine(options.DataDirectory, "lock"));
         var guardLock = Path.Combine(options.RunDirectory, "guard.lock");
         GuardProcess.Lock(guardLock).Dispose();
-        var lostPower = ModuleState.NoteLostPower(options.DataDirectory, new PowerLossMarker(options.RunDirectory));
+        var lostPower = NoteLostPower(options);
         using var telemetry = TelemetryExport.StartIfConfigured(identity.Host);
 
         var ended = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
@@ -85,6 +85,20 @@ internal static class HostProgram
             throw new HostStartException("host.not-root", "pollux-host needs root: it mounts file systems and keeps trusted attributes. Run it with sudo or by systemd.");
         if (!File.Exists("/dev/fuse"))
             throw new HostStartException("host.no-fuse", "There is no /dev/fuse on this machine. Load the module: modprobe fuse.");
+    }
+
+    /// <summary>A host that cannot note a loss of power in every module's state must not start: it would forget it (rule S2).</summary>
+    private static bool NoteLostPower(DataPlaneOptions options)
+    {
+        try
+        {
+            return ModuleState.NoteLostPower(options.DataDirectory, new PowerLossMarker(options.RunDirectory));
+        }
+        catch (IOException e)
+        {
+            throw new HostStartException(e is StorageException { Fault: StorageFault.NewerVersion } ? "host.newer-state" : "host.state-unusable",
+                $"The states of this host's modules cannot be used: {e.Message}", e);
+        }
     }
 
     private static FileStream LockOrRefuse(string path)

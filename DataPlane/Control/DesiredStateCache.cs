@@ -6,24 +6,30 @@ using Pollux.HostProtocol;
 namespace Pollux.DataPlane.Control;
 
 /// <summary>The last desired state, durable: a host that starts while the control plane is away knows its modules and its peer.</summary>
+/// <remarks>A sealed file "PLXDESI" of version 1 whose payload is the message as JSON. Before it there was the bare JSON as
+/// <c>desired.json</c>, which is still read where the newer file is not there, and goes with the next store.</remarks>
 public sealed class DesiredStateCache(string dataDirectory)
 {
-    private readonly string _path = Path.Combine(dataDirectory, "desired.json");
-    private string? _stored;
+    /// <summary>32 modules are some tens of kilobytes; the messages of the control plane are bounded by 16 MiB.</summary>
+    private const int BytesMax = 16 << 20;
 
-    /// <returns>Null if there is none, or if it cannot be read: the host then waits for the control plane.</returns>
+    private readonly SealedFile _file = new(Path.Combine(dataDirectory, "desired"), "PLXDESI\0", 1, "The stored desired state", BytesMax);
+    private readonly string _unsealed = Path.Combine(dataDirectory, "desired.json");
+    private byte[]? _stored;
+
+    /// <returns>Null if there is none, or if it cannot be trusted: the host then waits for the control plane, whose word replaces it.</returns>
     public DesiredState? Load()
     {
         try
         {
-            _stored = File.ReadAllText(_path);
-            return JsonSerializer.Deserialize(_stored, HostProtocolJson.Default.GatewayMessage) as DesiredState;
+            var content = _file.Load();
+            if (content is { Damage: { } damage })
+                throw new JsonException(damage);
+            _stored = content?.Payload;
+            var json = _stored ?? (File.Exists(_unsealed) ? File.ReadAllBytes(_unsealed) : null);
+            return json is null ? null : JsonSerializer.Deserialize(json, HostProtocolJson.Default.GatewayMessage) as DesiredState;
         }
-        catch (FileNotFoundException)
-        {
-            return null;
-        }
-        catch (Exception e) when (e is JsonException or NotSupportedException)
+        catch (Exception e) when (e is JsonException or NotSupportedException or StorageException { Fault: StorageFault.NewerVersion })
         {
             HostLog.Error("control", "the stored desired state cannot be read; waiting for the control plane", ("reason", e.Message));
             return null;
@@ -33,10 +39,11 @@ public sealed class DesiredStateCache(string dataDirectory)
     /// <summary>Stores it durably unless it says what is stored already.</summary>
     public void Save(DesiredState desired)
     {
-        var text = JsonSerializer.Serialize<GatewayMessage>(desired, HostProtocolJson.Default.GatewayMessage);
-        if (text == _stored)
+        var json = JsonSerializer.SerializeToUtf8Bytes<GatewayMessage>(desired, HostProtocolJson.Default.GatewayMessage);
+        if (_stored is { } stored && json.AsSpan().SequenceEqual(stored))
             return;
-        DurableFile.Replace(_path, text);
-        _stored = text;
+        _file.Save(json);
+        _stored = json;
+        File.Delete(_unsealed);
     }
 }

@@ -62,6 +62,11 @@ public sealed class CoveredDirectory : IDisposable
         }
     }
 
+    /// <summary>The covered directory of an earlier process, whose layers are still in place.</summary>
+    /// <param name="path">As <see cref="Path"/> was.</param>
+    /// <param name="handle">As <see cref="Handle"/> was; owned by the result.</param>
+    internal static CoveredDirectory Adopt(string path, SafeFileHandle handle) => new(path, handle);
+
     /// <summary>Takes the cover away, so that the files are visible again; FUSE mounts above it must be gone.</summary>
     /// <exception cref="FuseException">Something else lies on the path.</exception>
     public void Uncover()

@@ -26,6 +26,9 @@ public enum FuseInitFlags : ulong
     InitExtended = 1UL << 30,
     DirectIoAllowMmap = 1UL << 36,
     Passthrough = 1UL << 37,
+
+    /// <summary>The kernel sends requests again on demand (Linux 6.9), marked by <see cref="FuseRequest.ResentBit"/>.</summary>
+    HasResend = 1UL << 39,
     OverIoUring = 1UL << 41,
 }
 

@@ -67,6 +67,20 @@ public sealed class FuseMount
         }
     }
 
+    /// <summary>The mount of an earlier process whose connection is still held.</summary>
+    /// <param name="connection">Number of the connection (<see cref="Connection"/>).</param>
+    /// <exception cref="FuseException">Another mount, or none, lies on the path.</exception>
+    internal static FuseMount Adopt(CoveredDirectory directory, int connection)
+    {
+        var path = directory.Path;
+        if (MountTable.On(path) is not [.., { Type: CoveredDirectory.FuseType } top] || top.DeviceMinor != connection)
+            throw new FuseException($"The mount of FUSE connection {connection} does not lie on {path}.");
+        return new FuseMount(path, connection, CoveredDirectory.OpenPath(path));
+    }
+
+    /// <summary>Number of the FUSE connection on this machine: the minor device number of the mounted file system.</summary>
+    internal int Connection => _connection;
+
     /// <summary>Ends the connection at once: all waiting and later requests of applications fail with ENOTCONN or ECONNABORTED. The dead
     /// mount stays in place until <see cref="Unmount"/>.</summary>
     public void Abort()

@@ -55,6 +55,12 @@ internal static unsafe partial class FuseNative
     [LibraryImport(C, EntryPoint = "ioctl", SetLastError = true)]
     public static partial int Ioctl(SafeFileHandle file, nuint request, void* argument);
 
+    public const int FcntlGetFlags = 3;
+    public const int FcntlSetFlags = 4;
+
+    [LibraryImport(C, EntryPoint = "fcntl", SetLastError = true)]
+    public static partial int Fcntl(SafeFileHandle file, int command, nint argument);
+
     [LibraryImport(C, EntryPoint = "poll", SetLastError = true)]
     public static partial int Poll(PollDescriptor* descriptors, nuint count, int timeoutMs);
 

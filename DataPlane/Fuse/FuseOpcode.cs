@@ -62,4 +62,5 @@ public enum FuseNotifyCode
     InvalidateInode = 2,
     InvalidateEntry = 3,
     Delete = 6,
+    Resend = 7,
 }

@@ -93,6 +93,20 @@ public sealed unsafe class FuseReplier
     public bool NotifyDelete(ulong parent, ulong child, ReadOnlySpan<byte> name) =>
         Notify(FuseNotifyCode.Delete, new FuseNotifyDeleteOut { Parent = parent, Child = child, NameLength = (uint)name.Length }, name);
 
+    /// <summary>Tells the kernel to send everything again that was read and not answered. Only while nobody reads: what this process has
+    /// taken would come twice.</summary>
+    /// <exception cref="FuseException">The kernel cannot (before Linux 6.9), or the connection is gone.</exception>
+    internal void NotifyResend()
+    {
+        var header = new FuseOutHeader { Length = (uint)sizeof(FuseOutHeader), Error = (int)FuseNotifyCode.Resend };
+        while (FuseNative.Write(_devices[0], &header, header.Length) != header.Length)
+        {
+            var errno = Marshal.GetLastPInvokeError();
+            if (errno != Errno.EINTR)
+                throw new FuseException("The kernel does not send unanswered requests again", errno);
+        }
+    }
+
     private bool Notify<T>(FuseNotifyCode code, in T value, ReadOnlySpan<byte> name) where T : unmanaged
     {
         // FUSE_NAME_MAX of the kernel is 1024; names of Linux file systems end at 255 bytes.

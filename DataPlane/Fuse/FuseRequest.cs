@@ -6,6 +6,9 @@ namespace Pollux.DataPlane.Fuse;
 /// <see cref="Token"/>.</summary>
 public readonly unsafe ref struct FuseRequest
 {
+    /// <summary>FUSE_UNIQUE_RESEND: set in the number of a request that was sent before, to a server that did not answer it.</summary>
+    public const ulong ResentBit = 1UL << 63;
+
     private readonly byte* _message;
     private readonly byte* _payload;
 
@@ -24,6 +27,9 @@ public readonly unsafe ref struct FuseRequest
     public ulong NodeId => Header.NodeId;
 
     public FuseReplyToken Token { get; }
+
+    /// <summary>An earlier process read this request and did not answer it: what it asks may have been done.</summary>
+    public bool IsResent => (Header.Unique & ResentBit) != 0;
 
     /// <summary>The arguments after the header.</summary>
     public ReadOnlySpan<byte> Body => new(_message + sizeof(FuseInHeader), (int)Header.Length - sizeof(FuseInHeader));

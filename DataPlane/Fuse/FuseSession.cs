@@ -26,7 +26,8 @@ public sealed class FuseSession : IDisposable
     private const FuseInitFlags Wanted =
         FuseInitFlags.AsyncRead | FuseInitFlags.BigWrites | FuseInitFlags.AutoInvalidateData | FuseInitFlags.DoReadDirectoryPlus
         | FuseInitFlags.ReadDirectoryPlusAuto | FuseInitFlags.AsyncDirectIo | FuseInitFlags.ParallelDirectoryOperations
-        | FuseInitFlags.AbortError | FuseInitFlags.MaxPages | FuseInitFlags.InitExtended | FuseInitFlags.DirectIoAllowMmap;
+        | FuseInitFlags.AbortError | FuseInitFlags.MaxPages | FuseInitFlags.InitExtended | FuseInitFlags.DirectIoAllowMmap
+        | FuseInitFlags.HasResend;
 
     private const FuseInitFlags Acls = FuseInitFlags.PosixAcl | FuseInitFlags.DontMask | FuseInitFlags.SetXattrExtended;
 
@@ -40,15 +41,14 @@ public sealed class FuseSession : IDisposable
     private Exception? _faultCause;
     private int _running;
 
-    private FuseSession(FuseMount mount, SafeFileHandle master, IFuseHandler handler, FuseSessionOptions options, FuseLoop? loop)
+    private FuseSession(FuseMount mount, SafeFileHandle[] devices, IFuseHandler handler, FuseLoop? loop)
     {
         _mount = mount;
         _loop = loop;
         _handler = handler;
-        _devices = new SafeFileHandle[loop is null ? options.Workers : 1];
-        _devices[0] = master;
+        _devices = devices;
         Replier = new FuseReplier(_devices, Fault);
-        _workers = new FuseWorker[loop is null ? options.Workers : 0];
+        _workers = new FuseWorker[loop is null ? devices.Length : 0];
     }
 
     /// <summary>Raised once, on a pool thread, after the connection was aborted because of the exception.</summary>
@@ -59,6 +59,12 @@ public sealed class FuseSession : IDisposable
     public FuseNegotiation Negotiated { get; private set; }
 
     public string Path => _mount.Path;
+
+    /// <summary>What another process needs to go on with this connection; null where the kernel cannot send unanswered requests again. The
+    /// descriptors stay this session's.</summary>
+    public FuseConnection? Connection => Negotiated.Flags.HasFlag(FuseInitFlags.HasResend)
+        ? new FuseConnection(_mount.Connection, Negotiated, [.. _devices.Distinct()])
+        : null;
 
     /// <summary>Completes when no worker runs any more.</summary>
     public Task Ended => _ended.Task;
@@ -86,7 +92,9 @@ public sealed class FuseSession : IDisposable
             var mount = FuseMount.Create(directory, device, options.Source, FuseBuffer.PayloadBytesMax);
             try
             {
-                var session = new FuseSession(mount, device, handler, options, loop);
+                var devices = new SafeFileHandle[loop is null ? options.Workers : 1];
+                devices[0] = device;
+                var session = new FuseSession(mount, devices, handler, loop);
                 session.Begin(options);
                 return session;
             }
@@ -101,6 +109,28 @@ public sealed class FuseSession : IDisposable
             device.Dispose();
             throw;
         }
+    }
+
+    /// <summary>Goes on with the connection of a process that has ended: no INIT comes, and what was read and not answered comes again
+    /// (<see cref="FuseRequest.IsResent"/>). On success the session owns the connection's descriptors; after a failure they are the
+    /// caller's still, and the connection is as it was.</summary>
+    /// <exception cref="FuseException">Another mount lies on the path, or the kernel cannot send requests again.</exception>
+    public static FuseSession Adopt(CoveredDirectory directory, FuseConnection held, IFuseHandler handler, FuseSessionOptions options)
+    {
+        // Each descriptor keeps the requests that were read from it: all stay open. A few more workers than usual do no harm.
+        var devices = new SafeFileHandle[Math.Max(options.Workers, held.Devices.Count)];
+        for (var i = 0; i < held.Devices.Count; i++)
+        {
+            devices[i] = held.Devices[i];
+            MakeBlocking(devices[i]);
+        }
+
+        var session = new FuseSession(FuseMount.Adopt(directory, held.Number), devices, handler, null) { Negotiated = held.Negotiated };
+        session.Replier.NotifyResend();
+        for (var i = held.Devices.Count; i < devices.Length; i++)
+            devices[i] = Clone(devices[0]);
+        session.Serve(options);
+        return session;
     }
 
     /// <summary>Ends the connection at once, leaving the dead mount in place: users get errors, and still nobody sees what is below.</summary>
@@ -143,6 +173,11 @@ public sealed class FuseSession : IDisposable
         Negotiated = Negotiate(options);
         for (var i = 1; i < _devices.Length; i++)
             _devices[i] = Clone(_devices[0]);
+        Serve(options);
+    }
+
+    private void Serve(FuseSessionOptions options)
+    {
         _handler.Started(Negotiated, Replier);
         if (_loop is not null)
         {
@@ -182,6 +217,14 @@ public sealed class FuseSession : IDisposable
             return clone;
         clone.Dispose();
         return master;
+    }
+
+    /// <summary>The mode belongs to the open file, not to the descriptor: the process before may have read without blocking.</summary>
+    private static void MakeBlocking(SafeFileHandle device)
+    {
+        var flags = FuseNative.Fcntl(device, FuseNative.FcntlGetFlags, 0);
+        if (flags < 0 || FuseNative.Fcntl(device, FuseNative.FcntlSetFlags, flags & ~OpenFlags.NonBlocking) < 0)
+            throw new FuseException("Cannot make a FUSE descriptor wait for requests", Marshal.GetLastPInvokeError());
     }
 
     private unsafe FuseNegotiation Negotiate(FuseSessionOptions options)

@@ -1,15 +1,21 @@
+using System.Globalization;
 using System.Security.Cryptography;
 using System.Security.Cryptography.X509Certificates;
+using System.Text;
 using System.Text.Json;
 using System.Text.Json.Serialization;
+using Pollux.DataPlane.Core;
 using Pollux.DataPlane.Storage;
 
 namespace Pollux.DataPlane.Identity;
 
 /// <summary>The identity on disk: <c>identity/</c> in the data directory holds <c>host.key</c> (mode 0600), <c>host.crt</c>, <c>ca.crt</c>
-/// and <c>host.json</c>, which is written last: it makes the identity complete.</summary>
+/// and <c>host.json</c>, which is written last: it makes the identity complete. From its version 1 it carries a checksum over all four;
+/// a file without version, from before, is taken without.</summary>
 public sealed class IdentityStore(string dataDirectory)
 {
+    private const int VersionNow = 1;
+
     private readonly string _directory = Path.Combine(dataDirectory, "identity");
 
     public bool Exists => File.Exists(Path.Combine(_directory, "host.json"));
@@ -21,12 +27,15 @@ public sealed class IdentityStore(string dataDirectory)
             throw IdentityException.NotJoined(_directory);
         try
         {
-            var facts = JsonSerializer.Deserialize(
-                File.ReadAllBytes(Path.Combine(_directory, "host.json")), IdentityJson.Default.IdentityFacts)
+            var facts = JsonSerializer.Deserialize(File.ReadAllBytes(PathOf("host.json")), IdentityJson.Default.IdentityFacts)
                 ?? throw new JsonException("host.json is empty");
-            var certificate = X509Certificate2.CreateFromPemFile(
-                Path.Combine(_directory, "host.crt"), Path.Combine(_directory, "host.key"));
-            var authority = X509CertificateLoader.LoadCertificateFromFile(Path.Combine(_directory, "ca.crt"));
+            if (facts.Version > VersionNow)
+                throw IdentityException.Newer(_directory, facts.Version.Value, VersionNow);
+            var before = facts is { Version: null, Checksum: null };
+            if (!before && (facts.Version is not >= 1 || facts.Checksum != ChecksumOf(facts)))
+                throw new CryptographicException("the files are damaged: their checksum is not that of host.json");
+            var certificate = X509Certificate2.CreateFromPemFile(PathOf("host.crt"), PathOf("host.key"));
+            var authority = X509CertificateLoader.LoadCertificateFromFile(PathOf("ca.crt"));
             if (CertificateNames.HostOf(certificate) != facts.Host)
                 throw new CryptographicException($"host.crt does not name {facts.Host}");
             return new HostIdentity(facts.Host, certificate, authority, new Uri(facts.Server), facts.Address);
@@ -44,15 +53,32 @@ public sealed class IdentityStore(string dataDirectory)
         Put("host.key", key.ExportPkcs8PrivateKeyPem());
         Put("host.crt", certificatePem);
         Put("ca.crt", authorityPem);
-        Put("host.json", JsonSerializer.Serialize(facts, IdentityJson.Default.IdentityFacts));
+        Put("host.json", JsonSerializer.Serialize(facts with { Version = VersionNow, Checksum = ChecksumOf(facts) }, IdentityJson.Default.IdentityFacts));
     }
 
-    private void Put(string name, string text) => DurableFile.Replace(Path.Combine(_directory, name), text);
+    /// <summary>CRC-32C of facts and files: damage is meant, not forgery, against which the certificates stand.</summary>
+    private string ChecksumOf(IdentityFacts facts)
+    {
+        byte[] all =
+        [
+            .. Encoding.UTF8.GetBytes($"{facts.Host}\0{facts.Server}\0{facts.Address}\0"),
+            .. File.ReadAllBytes(PathOf("host.key")), 0, .. File.ReadAllBytes(PathOf("host.crt")), 0, .. File.ReadAllBytes(PathOf("ca.crt")),
+        ];
+        return Crc32C.Compute(all).ToString("x8", CultureInfo.InvariantCulture);
+    }
+
+    private string PathOf(string name) => Path.Combine(_directory, name);
+
+    private void Put(string name, string text) => DurableFile.Replace(PathOf(name), text);
 }
 
 /// <summary>What <c>host.json</c> says.</summary>
-public sealed record IdentityFacts(string Host, string Server, string? Address);
+public sealed record IdentityFacts(string Host, string Server, string? Address)
+{
+    public int? Version { get; init; }
+    public string? Checksum { get; init; }
+}
 
-[JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase, WriteIndented = true)]
+[JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase, WriteIndented = true, RespectNullableAnnotations = true, RespectRequiredConstructorParameters = true)]
 [JsonSerializable(typeof(IdentityFacts))]
 internal sealed partial class IdentityJson : JsonSerializerContext;

@@ -215,6 +215,9 @@ internal sealed class EngineVolume(SourceShell shell, IVolumeCompletions complet
     {
         if (!_freezing && _gate == ReadGate.Open)
             return true;
+        // The end of an operation leads to a look: the loop itself must not wait for what only it can change.
+        if (shell.Place.Loop.IsCurrent)
+            return _gate != ReadGate.Closed;
         lock (_lock)
         {
             while (_freezing || _gate == ReadGate.Held)

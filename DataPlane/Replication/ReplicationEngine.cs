@@ -87,10 +87,10 @@ public sealed class ReplicationEngine : IReplicationEngine
     public async Task ServeAsync(long epoch, bool peerIsMember, IVolumeCompletions completions, CancellationToken cancel)
     {
         RequireIdle();
-        var (copy, start) = await RunLong(() => OpenSource(epoch, peerIsMember), cancel).ConfigureAwait(false);
+        var (copy, start, inheritedUpTo) = await RunLong(() => OpenSource(epoch, peerIsMember), cancel).ConfigureAwait(false);
         var source = await _place.AskAsync(() =>
         {
-            var shell = new SourceShell(_place, _options, copy, start, completions, ModuleTag);
+            var shell = new SourceShell(_place, _options, copy, start, new VolumeReferences(inheritedUpTo), completions, ModuleTag);
             _place.Drive(shell);
             return shell;
         }).ConfigureAwait(false);
@@ -261,7 +261,7 @@ public sealed class ReplicationEngine : IReplicationEngine
         }
     }
 
-    private (LocalCopy Copy, SourceStart Start) OpenSource(long epoch, bool peerIsMember)
+    private (LocalCopy Copy, SourceStart Start, ulong InheritedUpTo) OpenSource(long epoch, bool peerIsMember)
     {
         var copy = LocalCopy.Open(_options, EngineShell.LogSlots, ResyncPart.Source);
         try
@@ -269,8 +269,9 @@ public sealed class ReplicationEngine : IReplicationEngine
             // Who may serve is up to date.
             copy.Older.Drop();
             var ids = new ObjectIds(copy.Store, epoch);
+            var inheritedUpTo = copy.Store.KeepsUnlinked ? ids.Reserved : 0;
             var adopted = copy.Store.AdoptUnnamed(ids.Next).Count;
-            return (copy, new SourceStart(epoch, peerIsMember, ids.Reserved, adopted));
+            return (copy, new SourceStart(epoch, peerIsMember, ids.Reserved, adopted, [.. copy.Store.Unlinked()]), inheritedUpTo);
         }
         catch
         {

@@ -21,11 +21,11 @@ internal sealed class SourceShell : EngineShell
     private int _writesOpen;
 
     public SourceShell(
-        ModuleLoop place, ReplicationOptions options, LocalCopy copy, in SourceStart start, IVolumeCompletions completions,
+        ModuleLoop place, ReplicationOptions options, LocalCopy copy, in SourceStart start, VolumeReferences references, IVolumeCompletions completions,
         KeyValuePair<string, object?> moduleTag)
         : base(place, options, copy)
     {
-        (_completions, _moduleTag) = (completions, moduleTag);
+        (References, _completions, _moduleTag) = (references, completions, moduleTag);
         _beganTicks = new long[place.Buffers.Count];
         Volume = new EngineVolume(this, completions);
         _machine = new SourceMachine(EngineOptions, this, this, copy.Marks, start, Environment.TickCount64);
@@ -33,7 +33,7 @@ internal sealed class SourceShell : EngineShell
 
     public EngineVolume Volume { get; }
 
-    public VolumeReferences References { get; } = new();
+    public VolumeReferences References { get; }
 
     public SourceMachine Machine => _machine;
 

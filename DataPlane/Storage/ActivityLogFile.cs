@@ -2,6 +2,7 @@ using System.Buffers.Binary;
 using System.Runtime.InteropServices;
 using System.Text;
 using Pollux.DataPlane.Core;
+using Pollux.DataPlane.Core.Replication;
 using Pollux.DataPlane.Native;
 
 namespace Pollux.DataPlane.Storage;
@@ -10,25 +11,21 @@ namespace Pollux.DataPlane.Storage;
 /// <remarks>
 /// <code>
 ///   4 KiB  header:  "PLXALOG\0", u32 version, u32 slots, u32 bytes per extent, …, u32 CRC-32C
-///   then for each group of 128 slots two copies of a 4 KiB sector:
-///                   u32 "PAL1", u32 group, u64 sequence, 16 bytes zero, 128 × {u64 object (0: free), i64 extent (-1: all)}, …, u32 CRC-32C
+///   then for each group of 128 slots two copies of a 4 KiB sector (<see cref="ActivityLogSector"/>)
 /// </code>
-/// <para>All numbers are little endian; a checksum covers all bytes before it in its 4 KiB. A new state of a group goes to the copy with
-/// the lower sequence, so a torn write leaves the state before it, whose entries are a superset of what was promised then. The header
-/// is written once, with the whole file, and moved into place.</para>
+/// <para>All numbers are little endian; the header's checksum covers all bytes before it. A new state of a group goes to the older copy,
+/// so a torn write leaves the state before it, whose entries are a superset of what was promised then. The header is written once,
+/// with the whole file, and moved into place. Version 1 (<see cref="ActivityLogSectorVersion1"/>) is migrated when it is opened.</para>
 /// </remarks>
 internal sealed unsafe class ActivityLogFile : IDisposable
 {
-    public const int SlotsPerGroup = 128;
-    public const int Version = 1;
+    public const int SlotsPerGroup = ActivityLogSector.Slots;
+    public const int Version = 2;
 
     /// <summary>4 KiB is the unit that disks of today write whole, and what O_DIRECT accepts everywhere.</summary>
-    public const int SectorBytes = 4096;
+    public const int SectorBytes = ActivityLogSector.Bytes;
 
     private const int ChecksumOffset = SectorBytes - 4;
-    private const int EntriesOffset = 32;
-    private const int EntryBytes = 16;
-    private const uint GroupMagic = 0x314C4150;
 
     private readonly int fd;
     private readonly byte* buffer;
@@ -45,8 +42,9 @@ internal sealed unsafe class ActivityLogFile : IDisposable
 
     private static ReadOnlySpan<byte> HeaderMagic => "PLXALOG\0"u8;
 
-    /// <summary>Writes a new, empty log and moves it into place.</summary>
-    public static void Create(string path, int slots)
+    /// <summary>Writes a new log and moves it into place.</summary>
+    /// <param name="entries">By group; an empty list for an empty log.</param>
+    public static void Create(string path, int slots, IReadOnlyList<(ulong Object, long Extent)[]>? entries = null)
     {
         var groups = slots / SlotsPerGroup;
         var image = new byte[SectorBytes * (1 + 2 * groups)];
@@ -55,9 +53,9 @@ internal sealed unsafe class ActivityLogFile : IDisposable
         BinaryPrimitives.WriteInt32LittleEndian(header[8..], Version);
         BinaryPrimitives.WriteInt32LittleEndian(header[12..], slots);
         BinaryPrimitives.WriteInt32LittleEndian(header[16..], ActivityLog.ExtentBytes);
-        Seal(header);
+        BinaryPrimitives.WriteUInt32LittleEndian(header[ChecksumOffset..], Crc32C.Compute(header[..ChecksumOffset]));
         for (var copy = 0; copy < 2 * groups; copy++)
-            Fill(image.AsSpan(SectorBytes * (1 + copy), SectorBytes), copy / 2, (ulong)(copy % 2), []);
+            Fill(image.AsSpan(SectorBytes * (1 + copy), SectorBytes), copy / 2, copy % 2, (ulong)(copy % 2), entries is null ? [] : entries[copy / 2]);
         DurableFile.Replace(path, image);
     }
 
@@ -76,9 +74,17 @@ internal sealed unsafe class ActivityLogFile : IDisposable
             damage = "there is no activity log";
             return null;
         }
-        damage = CheckHeader(image, slots);
+        damage = CheckHeader(image, slots, out var version);
         if (damage is not null)
             return null;
+        if (version == 1)
+        {
+            damage = ReadVersion1(image, slots, entries);
+            if (damage is not null)
+                return null;
+            Create(path, slots, entries);
+            return Open(path, slots, out entries, out damage);
+        }
         var groups = slots / SlotsPerGroup;
         fixed (byte* name = Encoding.UTF8.GetBytes(path + '\0'))
         {
@@ -104,7 +110,7 @@ internal sealed unsafe class ActivityLogFile : IDisposable
     {
         var second = !newestIsSecond[group];
         // SAFETY: the buffer is one aligned sector, owned by this object; there is one writer at a time (the log's leader).
-        Fill(new(buffer, SectorBytes), group, sequences[group] + 1, slots);
+        Fill(new(buffer, SectorBytes), group, second ? 1 : 0, sequences[group] + 1, slots);
         var offset = (long)SectorBytes * (1 + 2 * group + (second ? 1 : 0));
         nint put;
         do
@@ -122,61 +128,56 @@ internal sealed unsafe class ActivityLogFile : IDisposable
         NativeMemory.AlignedFree(buffer);
     }
 
-    private static string? CheckHeader(byte[] image, int slots)
+    private static string? CheckHeader(byte[] image, int slots, out int version)
     {
-        if (image.Length < SectorBytes || !IsSealed(image.AsSpan(0, SectorBytes)) || !image.AsSpan().StartsWith(HeaderMagic))
+        version = 0;
+        if (image.Length < SectorBytes || !image.AsSpan().StartsWith(HeaderMagic)
+            || BinaryPrimitives.ReadUInt32LittleEndian(image.AsSpan(ChecksumOffset)) != Crc32C.Compute(image.AsSpan(0, ChecksumOffset)))
             return "the header of the activity log is damaged";
-        var version = BinaryPrimitives.ReadInt32LittleEndian(image.AsSpan(8));
+        version = BinaryPrimitives.ReadInt32LittleEndian(image.AsSpan(8));
         if (version > Version)
             throw new StorageException(StorageFault.NewerVersion, $"The activity log has version {version}; this pollux-host knows versions up to {Version}. Install the newer one again, or let the module be resynced in full.");
-        return BinaryPrimitives.ReadInt32LittleEndian(image.AsSpan(12)) != slots || BinaryPrimitives.ReadInt32LittleEndian(image.AsSpan(16)) != ActivityLog.ExtentBytes
-            || image.Length != SectorBytes * (1 + 2 * (slots / SlotsPerGroup))
+        return version < 1 ? $"the activity log has version {version}, which there never was"
+            : BinaryPrimitives.ReadInt32LittleEndian(image.AsSpan(12)) != slots || BinaryPrimitives.ReadInt32LittleEndian(image.AsSpan(16)) != ActivityLog.ExtentBytes
+                || image.Length != SectorBytes * (1 + 2 * (slots / SlotsPerGroup))
             ? "the activity log has another size than its header says"
             : null;
     }
 
     private string? Load(byte[] image, int group, List<(ulong Object, long Extent)[]> entries)
     {
-        ReadOnlySpan<byte> first = image.AsSpan(SectorBytes * (1 + 2 * group), SectorBytes), second = image.AsSpan(SectorBytes * (2 + 2 * group), SectorBytes);
-        bool firstGood = IsGroup(first, group), secondGood = IsGroup(second, group);
-        if (!firstGood && !secondGood)
-            return $"both copies of group {group} of the activity log are damaged";
-        newestIsSecond[group] = secondGood && (!firstGood || SequenceOf(second) > SequenceOf(first));
-        var newest = newestIsSecond[group] ? second : first;
-        sequences[group] = SequenceOf(newest);
+        ReadOnlySpan<byte> first = Copy(image, group, 0), second = Copy(image, group, 1);
+        if (ActivityLogSector.Choose(first, second, group, out newestIsSecond[group], out sequences[group]) is { } damage)
+            return damage;
         var slots = new (ulong, long)[SlotsPerGroup];
-        for (var i = 0; i < SlotsPerGroup; i++)
-        {
-            var entry = newest[(EntriesOffset + i * EntryBytes)..];
-            slots[i] = (BinaryPrimitives.ReadUInt64LittleEndian(entry), BinaryPrimitives.ReadInt64LittleEndian(entry[8..]));
-        }
+        for (var slot = 0; slot < SlotsPerGroup; slot++)
+            slots[slot] = ActivityLogSector.Get(newestIsSecond[group] ? second : first, slot);
         entries.Add(slots);
         return null;
     }
 
-    private static void Fill(Span<byte> sector, int group, ulong sequence, ReadOnlySpan<(ulong Object, long Extent)> slots)
+    private static string? ReadVersion1(byte[] image, int slots, List<(ulong Object, long Extent)[]> entries)
     {
-        sector.Clear();
-        BinaryPrimitives.WriteUInt32LittleEndian(sector, GroupMagic);
-        BinaryPrimitives.WriteInt32LittleEndian(sector[4..], group);
-        BinaryPrimitives.WriteUInt64LittleEndian(sector[8..], sequence);
-        for (var i = 0; i < slots.Length; i++)
+        for (var group = 0; group < slots / SlotsPerGroup; group++)
         {
-            var entry = sector[(EntriesOffset + i * EntryBytes)..];
-            BinaryPrimitives.WriteUInt64LittleEndian(entry, slots[i].Object);
-            BinaryPrimitives.WriteInt64LittleEndian(entry[8..], slots[i].Extent);
+            ReadOnlySpan<byte> first = Copy(image, group, 0), second = Copy(image, group, 1);
+            if (ActivityLogSectorVersion1.Choose(first, second, group, out var newestIsSecond) is { } damage)
+                return damage;
+            var read = new (ulong, long)[SlotsPerGroup];
+            for (var slot = 0; slot < SlotsPerGroup; slot++)
+                read[slot] = ActivityLogSectorVersion1.Get(newestIsSecond ? second : first, slot);
+            entries.Add(read);
         }
-        Seal(sector);
+        return null;
     }
 
-    private static void Seal(Span<byte> sector) =>
-        BinaryPrimitives.WriteUInt32LittleEndian(sector[ChecksumOffset..], Crc32C.Compute(sector[..ChecksumOffset]));
+    private static ReadOnlySpan<byte> Copy(byte[] image, int group, int copy) => image.AsSpan(SectorBytes * (1 + 2 * group + copy), SectorBytes);
 
-    private static bool IsSealed(ReadOnlySpan<byte> sector) =>
-        BinaryPrimitives.ReadUInt32LittleEndian(sector[ChecksumOffset..]) == Crc32C.Compute(sector[..ChecksumOffset]);
-
-    private static bool IsGroup(ReadOnlySpan<byte> sector, int group) =>
-        IsSealed(sector) && BinaryPrimitives.ReadUInt32LittleEndian(sector) == GroupMagic && BinaryPrimitives.ReadInt32LittleEndian(sector[4..]) == group;
-
-    private static ulong SequenceOf(ReadOnlySpan<byte> sector) => BinaryPrimitives.ReadUInt64LittleEndian(sector[8..]);
+    private static void Fill(Span<byte> sector, int group, int copy, ulong sequence, ReadOnlySpan<(ulong Object, long Extent)> slots)
+    {
+        sector.Clear();
+        for (var slot = 0; slot < slots.Length; slot++)
+            ActivityLogSector.Put(sector, slot, slots[slot].Object, slots[slot].Extent);
+        ActivityLogSector.Seal(sector, group, copy, sequence);
+    }
 }

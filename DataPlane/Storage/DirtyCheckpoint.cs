@@ -17,7 +17,7 @@ public sealed record DirtyCheckpoint(IReadOnlyList<ObjectRange> Ranges, bool Eve
     /// <summary>A million ranges are 24 MB, written in 0.1 s. Beyond it each object's ranges are stored as one that covers them.</summary>
     public const int RangesMax = 1_000_000;
 
-    private const int Version = 1;
+    internal const int Version = 1;
     private const int HeaderBytes = 24;
     private const int ChecksumBytes = 4;
     private const uint EverythingFlag = 1;
@@ -52,7 +52,7 @@ public sealed record DirtyCheckpoint(IReadOnlyList<ObjectRange> Ranges, bool Eve
         {
             image = File.ReadAllBytes(path);
         }
-        catch (FileNotFoundException)
+        catch (Exception e) when (e is FileNotFoundException or DirectoryNotFoundException)
         {
             return Damaged("there is no checkpoint of the dirty marks");
         }
@@ -62,8 +62,10 @@ public sealed record DirtyCheckpoint(IReadOnlyList<ObjectRange> Ranges, bool Eve
         var version = BinaryPrimitives.ReadInt32LittleEndian(image.AsSpan(8));
         if (version > Version)
             throw new StorageException(StorageFault.NewerVersion, $"The checkpoint of the dirty marks has version {version}; this pollux-host knows versions up to {Version}. Install the newer one again, or let the module be resynced in full.");
+        if (version < 1)
+            return Damaged($"the checkpoint of the dirty marks has version {version}, which there never was");
         var count = BinaryPrimitives.ReadInt64LittleEndian(image.AsSpan(16));
-        if (count != (image.Length - HeaderBytes - ChecksumBytes) / ObjectRange.EncodedBytes)
+        if (Math.DivRem(image.Length - HeaderBytes - ChecksumBytes, ObjectRange.EncodedBytes) is var (whole, rest) && (count != whole || rest != 0))
             return Damaged("the checkpoint of the dirty marks has another length than its header says");
         var ranges = new ObjectRange[count];
         for (var i = 0; i < ranges.Length; i++)

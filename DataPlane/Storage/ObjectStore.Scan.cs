@@ -153,13 +153,16 @@ public sealed unsafe partial class ObjectStore
         return fd;
     }
 
-    /// <summary>Removes what a crash left in the directory of objects without names.</summary>
+    /// <summary>Removes what a crash left in the directory of objects without names; with <see cref="ObjectStoreOptions.KeepsUnlinked"/> only
+    /// what was never complete.</summary>
     private void Purge()
     {
         var fd = unlinked.Descriptor!.Fd;
         var name = stackalloc byte[EntryName.BufferBytes];
         foreach (var entryName in ListDirectory(fd))
         {
+            if (options.KeepsUnlinked && ReadId(fd, entryName, own: false, out var id) == 0 && entryName.AsSpan().SequenceEqual(EntryName.ForId(id)))
+                continue;
             EntryName.Terminate(entryName, name);
             if (Libc.UnlinkAt(fd, name, 0) != 0 && (Libc.LastErrno != Errno.EISDIR || Libc.UnlinkAt(fd, name, Libc.AtRemoveDirectory) != 0))
                 throw StorageException.FromLastErrno("removing refuse of an earlier run from .pollux/unlinked");
@@ -174,6 +177,8 @@ public sealed unsafe partial class ObjectStore
         var scan = new TreeScan(this, rootStat.FileSystem);
         scan.Descend(root);
         scan.Descend(stage);
+        if (options.KeepsUnlinked)
+            scan.Descend(unlinked);
     }
 
     /// <summary>Names of a directory's entries, without "." and "..".</summary>

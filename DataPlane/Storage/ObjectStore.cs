@@ -14,7 +14,8 @@ namespace Pollux.DataPlane.Storage;
 /// else changes the tree while a store is open.</para>
 /// <para>The root holds a hidden directory <c>.pollux</c> with two internal directories: <c>unlinked</c> keeps objects that have no name
 /// (new ones before they get theirs; unlinked ones until <see cref="MutationKind.Release"/>), and <c>stage</c> those that a manifest
-/// moves. What is in <c>unlinked</c> when a store opens is refuse of a crash and is removed.</para>
+/// moves. What is in <c>unlinked</c> when a store opens is refuse of a crash and is removed, unless its users go on
+/// (<see cref="ObjectStoreOptions.KeepsUnlinked"/>).</para>
 /// <para>Locks, outermost first: <see cref="mutationGate"/> (one mutation at a time), <see cref="treeLock"/> (shared for looking, exclusive
 /// for changing names), a node's monitor (opening its descriptor), the descriptor cache. Read and Write take none of them while the
 /// descriptor is cached.</para>
@@ -92,6 +93,23 @@ public sealed unsafe partial class ObjectStore : IDisposable
 
     /// <summary>Number of objects, the root included.</summary>
     public int Count => nodes.Count;
+
+    /// <summary>Users of an earlier process go on: <see cref="ObjectStoreOptions.KeepsUnlinked"/>.</summary>
+    public bool KeepsUnlinked => options.KeepsUnlinked;
+
+    /// <summary>The objects that have no name and are kept.</summary>
+    public IReadOnlyList<ulong> Unlinked()
+    {
+        treeLock.EnterReadLock();
+        try
+        {
+            return [.. unlinked.Children!.Entries.Select(static entry => entry.Node).Where(IsOrphan).Select(static node => node.Id)];
+        }
+        finally
+        {
+            treeLock.ExitReadLock();
+        }
+    }
 
     public bool Exists(ulong obj) => nodes.ContainsKey(obj);
 

@@ -12,4 +12,8 @@ public sealed record ObjectStoreOptions
     /// <summary>Objects (files, directories, links) of one module. The tree is held in memory at about 350 bytes an object, so a
     /// million objects cost about 350 MB.</summary>
     public int ObjectsMax { get; init; } = 1_000_000;
+
+    /// <summary>The users of an earlier process go on with this store (its FUSE connection was kept): objects that have lost their last name
+    /// may still be open, so they stay.</summary>
+    public bool KeepsUnlinked { get; init; }
 }

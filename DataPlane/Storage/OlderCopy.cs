@@ -141,7 +141,7 @@ public sealed class OlderCopy : IDisposable
 
     private OlderCopyStatus Make(OlderCopyFolder folder, LocalState state, Func<string?> giveUp)
     {
-        var about = new OlderCopyAbout(OlderCopyAbout.VersionNow, state.Record.Epoch, state.DataState, state.SyncBase, state.LostPower,
+        var about = new OlderCopyAbout(state.Record.Epoch, state.DataState, state.SyncBase, state.LostPower,
             DateTimeOffset.UtcNow.ToUnixTimeMilliseconds());
         string why;
         try

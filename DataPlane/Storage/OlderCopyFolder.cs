@@ -12,10 +12,8 @@ namespace Pollux.DataPlane.Storage;
 /// <param name="Epoch">Epoch of the record when it was made; also its number.</param>
 /// <param name="DataState">State of the copy it was made of: UpToDate or Outdated.</param>
 /// <param name="LostPower">The host had lost power before: it is what a disk holds after a power cut.</param>
-internal sealed record OlderCopyAbout(int Version, long Epoch, DataState DataState, Guid SyncBase, bool LostPower, long MadeUnixMs)
+internal sealed record OlderCopyAbout(long Epoch, DataState DataState, Guid SyncBase, bool LostPower, long MadeUnixMs)
 {
-    public const int VersionNow = 1;
-
     /// <summary>For people; null: it cannot be read, or a newer version wrote it.</summary>
     public static string Describe(OlderCopyAbout? about) => about is null
         ? "what it is of cannot be read"
@@ -30,7 +28,7 @@ internal sealed record OlderCopyAbout(int Version, long Epoch, DataState DataSta
 ///   older/&lt;epoch&gt;/about, tree/     complete and durable: it gets its name, by one rename, after everything in it was flushed
 ///   older/gone/                    being removed
 /// </code>
-/// <c>about</c> is <see cref="OlderCopyAbout"/> as JSON.
+/// <c>about</c> is a <see cref="SealedFile"/> "PLXOLDR" of version 1 with <see cref="OlderCopyAbout"/> as JSON.
 /// </remarks>
 internal sealed unsafe class OlderCopyFolder : IDisposable
 {
@@ -78,8 +76,9 @@ internal sealed unsafe class OlderCopyFolder : IDisposable
     {
         try
         {
-            var about = JsonSerializer.Deserialize(File.ReadAllBytes($"/proc/self/fd/{fd}/{Name(number)}/{AboutFile}"), OlderCopyJson.Default.OlderCopyAbout);
-            return about is { Version: OlderCopyAbout.VersionNow } ? about : null;
+            return Sealed($"/proc/self/fd/{fd}/{Name(number)}").Load() is { Damage: null } content
+                ? JsonSerializer.Deserialize(content.Payload, OlderCopyJson.Default.OlderCopyAbout)
+                : null;
         }
         catch (Exception e) when (e is JsonException or IOException or UnauthorizedAccessException)
         {
@@ -105,7 +104,7 @@ internal sealed unsafe class OlderCopyFolder : IDisposable
             {
                 _ = Libc.Close(tree);
             }
-            File.WriteAllBytes($"/proc/self/fd/{making}/{AboutFile}", JsonSerializer.SerializeToUtf8Bytes(about, OlderCopyJson.Default.OlderCopyAbout));
+            Sealed($"/proc/self/fd/{making}").Save(JsonSerializer.SerializeToUtf8Bytes(about, OlderCopyJson.Default.OlderCopyAbout));
             Must(Libc.SyncFs(making), "flushing the older copy");
             Rename(NewName, NameBytes(about.Epoch));
             return copied;
@@ -158,6 +157,8 @@ internal sealed unsafe class OlderCopyFolder : IDisposable
         Must(Libc.RenameAt2(fd, source, fd, target, Libc.RenameNoReplace), "renaming an older copy");
         Must(Libc.FSync(fd), "flushing .pollux/older");
     }
+
+    private static SealedFile Sealed(string copy) => new(Path.Combine(copy, AboutFile), "PLXOLDR\0", 1, "What is known of an older copy", 64 * 1024);
 
     private static string Name(long number) => number.ToString(CultureInfo.InvariantCulture);
 

@@ -88,7 +88,9 @@ public sealed partial class FuseVolume
 
     private void Close(ulong handle, ulong obj, bool wrote)
     {
-        if (wrote && _open.EndsWriting(obj, out var unchangedNs))
+        long? unchangedNs = null;
+        // Of an opening in the time of an earlier process nothing is known: its end counts as that of the last writer.
+        if (wrote && (_open.EndsWriting(obj, out unchangedNs) || GoesOn))
             SettleTime(obj, unchangedNs, () => CloseHandle(handle));
         else
             CloseHandle(handle);

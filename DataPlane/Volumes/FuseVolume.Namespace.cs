@@ -64,6 +64,12 @@ public sealed partial class FuseVolume
             return;
         }
 
+        if (request.IsResent)
+        {
+            ChangeNamespaceAgain(request, mutation, reply);
+            return;
+        }
+
         if (request.Opcode == FuseOpcode.Create)
         {
             var flags = (int)request.As<FuseCreateIn>().Flags;

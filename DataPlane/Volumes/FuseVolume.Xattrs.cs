@@ -33,10 +33,13 @@ public sealed partial class FuseVolume
             default:
                 var names = request.Body;
                 var name = FuseRequest.TakeName(ref names);
+                var removal = new Mutation(MutationKind.RemoveXattr) { Object = request.NodeId, Name = name.ToArray() };
                 if (Refusal(name, Errno.ENODATA) is var refusal and not 0)
                     reply.Error(request.Token, refusal);
+                else if (request.IsResent)
+                    RemoveXattrAgain(removal, request.Token, reply);
                 else
-                    Mutate(new Mutation(MutationKind.RemoveXattr) { Object = request.NodeId, Name = name.ToArray() }, request.Token, reply);
+                    Mutate(removal, request.Token, reply);
                 break;
         }
     }
@@ -90,6 +93,8 @@ public sealed partial class FuseVolume
         };
         if (killsSgid && name.SequenceEqual(PosixAcl.AccessName))
             SetAclKillingSgid(mutation, request.Token, reply);
+        else if (request.IsResent)
+            SetXattrAgain(mutation, request.Token, reply);
         else
             Mutate(mutation, request.Token, reply);
     }

@@ -62,6 +62,7 @@ public sealed partial class SourceMachine
         _marks = new MarksMachine(marks, options.MarkPagesMax, effects);
         _peer = start.PeerIsMember ? PeerPart.Member : PeerPart.Out;
         (_epoch, _adopted) = (start.Epoch, start.AdoptedObjects);
+        _orphans.UnionWith(start.Orphans ?? []);
         // Epoch first: no two primacies give the same id. One epoch may be served more than once, and its highest objects may be gone by
         // then: what was reserved is never given again.
         _idLast = _idReserved = Math.Max((ulong)start.Epoch << 32, start.ObjectIdLast);
@@ -238,4 +239,6 @@ internal enum PeerPart : byte
 /// <param name="PeerIsMember">The record may name the peer: acknowledgements wait for it from the first operation on.</param>
 /// <param name="ObjectIdLast">The highest id that was ever given or reserved; further ones follow it.</param>
 /// <param name="AdoptedObjects">Objects that had no identity when the copy was opened: they appeared while no engine looked.</param>
-public readonly record struct SourceStart(long Epoch, bool PeerIsMember, ulong ObjectIdLast, int AdoptedObjects);
+/// <param name="Orphans">Objects without a name that front ends still use since the time of an earlier process, or null.</param>
+public readonly record struct SourceStart(
+    long Epoch, bool PeerIsMember, ulong ObjectIdLast, int AdoptedObjects, IReadOnlyCollection<ulong>? Orphans = null);

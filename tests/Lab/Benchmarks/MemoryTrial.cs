@@ -37,48 +37,48 @@ internal static class MemoryTrial
             "--norandommap", "--time_based", $"--runtime={Fio.Milliseconds(BusySeconds)}",
             .. modules.SelectMany(module => new[] { $"--name={module.Name}", $"--filename={module.FilePath}" }),
         ], TimeSpan.FromSeconds(60 + BusySeconds));
-        var highest = new Dictionary<LabHost, (long Host, long Guard)>();
+        var highest = new Dictionary<LabHost, (long DataPlane, long Others)>();
         while (!load.IsCompleted)
         {
             foreach (var host in new[] { primary, secondary })
             {
-                var (dataPlane, guard) = await ResidentAsync(host);
-                var (dataPlaneMax, guardMax) = highest.GetValueOrDefault(host);
-                highest[host] = (Math.Max(dataPlaneMax, dataPlane), Math.Max(guardMax, guard));
+                var (dataPlane, others) = await ResidentAsync(host);
+                var (dataPlaneMax, othersMax) = highest.GetValueOrDefault(host);
+                highest[host] = (Math.Max(dataPlaneMax, dataPlane), Math.Max(othersMax, others));
             }
             await Task.WhenAny(load, Task.Delay(LookEvery));
         }
         (await load).OrThrow();
         return [.. highest.Select(pair => new MemoryFigures(system, modules.Count, pair.Key.Name, pair.Key == primary ? "PRIM" : "SECOND",
-            Math.Round(pair.Value.Host / 1e6, 1), Math.Round(pair.Value.Guard / 1e6, 1)))];
+            Math.Round(pair.Value.DataPlane / 1e6, 1), Math.Round(pair.Value.Others / 1e6, 1)))];
     }
 
-    private static async Task<(long DataPlane, long Guard)> ResidentAsync(LabHost host)
+    private static async Task<(long DataPlane, long Others)> ResidentAsync(LabHost host)
     {
-        long dataPlane = 0, guard = 0;
+        long dataPlane = 0, others = 0;
         foreach (var id in await host.ProcessesAsync("pollux-host"))
         {
             if (ProcFs.CommandName(id) == "nsenter")
                 continue;
-            if (ProcFs.CommandLine(id).Contains(" guard ", StringComparison.Ordinal))
-                guard += ProcFs.ResidentBytes(id);
-            else
+            if (ProcFs.CommandLine(id).Contains("pollux-host.dll run ", StringComparison.Ordinal))
                 dataPlane += ProcFs.ResidentBytes(id);
+            else
+                others += ProcFs.ResidentBytes(id);
         }
-        return (dataPlane, guard);
+        return (dataPlane, others);
     }
 }
 
 /// <param name="HostMegabytes">VmRSS of <c>pollux-host run</c>, the highest that was seen, 10⁶ bytes.</param>
-/// <param name="GuardMegabytes">VmRSS of its guard process.</param>
+/// <param name="OtherMegabytes">VmRSS of the processes that it started (its guard).</param>
 public sealed record MemoryFigures(
     [property: JsonPropertyName("system")] string System,
     [property: JsonPropertyName("modules")] int Modules,
     [property: JsonPropertyName("host")] string Host,
     [property: JsonPropertyName("role")] string Role,
     [property: JsonPropertyName("rss_mb")] double HostMegabytes,
-    [property: JsonPropertyName("guard_rss_mb")] double GuardMegabytes)
+    [property: JsonPropertyName("others_rss_mb")] double OtherMegabytes)
 {
     public override string ToString() => string.Create(CultureInfo.InvariantCulture,
-        $"{System,-14} {Modules,2} busy, {Host} ({Role}): pollux-host {HostMegabytes:0.0} MB, its guard {GuardMegabytes:0.0} MB");
+        $"{System,-14} {Modules,2} busy, {Host} ({Role}): pollux-host {HostMegabytes:0.0} MB, its other processes {OtherMegabytes:0.0} MB");
 }

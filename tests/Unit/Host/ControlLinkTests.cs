@@ -153,7 +153,7 @@ public sealed class ControlLinkTests : IDisposable
             Assert.Null(new DesiredStateCache(directory).Load());
             new DesiredStateCache(directory).Save(new DesiredState(3, new PeerHost("c1/b", "10.0.0.2:7410", null), []));
             Assert.Equal(("c1/b", 3L), (new DesiredStateCache(directory).Load()!.Peer!.Host, new DesiredStateCache(directory).Load()!.Version));
-            File.WriteAllText(Path.Combine(directory, "desired.json"), "{");
+            File.WriteAllText(Path.Combine(directory, "desired"), "{");
             Assert.Null(new DesiredStateCache(directory).Load());
         }
         finally

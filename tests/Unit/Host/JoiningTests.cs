@@ -82,6 +82,46 @@ public sealed class JoiningTests : IDisposable
     public void A_host_that_has_not_joined_says_how_to() =>
         Assert.Contains("pollux host add", Assert.Throws<IdentityException>(() => new IdentityStore(_directory).Load()).Message);
 
+    [Fact]
+    public async Task An_identity_with_any_byte_changed_or_missing_is_refused_and_one_from_before_the_checksum_is_taken()
+    {
+        await using var gateway = await SigningGatewayAsync("c1/a");
+        (await Joining.JoinAsync(gateway.Address, Token("c1/a", _authority), _directory, "10.0.0.1", _patience.Token)).Dispose();
+        foreach (var name in new[] { "host.key", "host.crt", "ca.crt", "host.json" })
+        {
+            var path = Path.Combine(_directory, "identity", name);
+            var image = File.ReadAllBytes(path);
+            for (var length = 0; length < image.Length; length++)
+                Check(path, image[..length], $"{name}, length {length}");
+            for (var at = 0; at < image.Length; at++)
+            {
+                var bad = image.ToArray();
+                bad[at] ^= (byte)(1 << at % 8);
+                Check(path, bad, $"{name}, byte {at}");
+            }
+            File.WriteAllBytes(path, image);
+        }
+        var facts = Path.Combine(_directory, "identity", "host.json");
+        File.WriteAllText(facts, $$"""{"host":"c1/a","server":"{{gateway.Address}}","address":"10.0.0.1"}""");
+        new IdentityStore(_directory).Load().Dispose();
+        File.WriteAllText(facts, $$"""{"host":"c1/a","server":"{{gateway.Address}}","address":null,"version":2,"checksum":"0"}""");
+        Assert.Contains("Install the newer one", Assert.Throws<IdentityException>(() => new IdentityStore(_directory).Load()).Message);
+
+        void Check(string path, byte[] bad, string what)
+        {
+            File.WriteAllBytes(path, bad);
+            try
+            {
+                using var loaded = new IdentityStore(_directory).Load();
+                Assert.Fail($"{what} was believed: {loaded.Host}, {loaded.Server}, {loaded.Address}");
+            }
+            catch (IdentityException)
+            {
+                // Refused, as it must be.
+            }
+        }
+    }
+
     public void Dispose()
     {
         _authority.Dispose();

@@ -17,7 +17,7 @@ internal sealed class LoopFileSystem : IDisposable
             file.SetLength((long)sizeMb << 20);
         Must("mkfs." + type, type == "xfs" ? ["-q", "-m", "reflink=1", image] : ["-q", "-F", image]);
         Path = directory.Sub("mount");
-        Must("mount", "-o", "loop", image, Path);
+        Must("mount", "-o", type == "ext4" ? "loop,errors=remount-ro" : "loop", image, Path);
         mounted = true;
         // What mkfs puts there is no part of a module.
         if (Directory.Exists(System.IO.Path.Combine(Path, "lost+found")))
@@ -28,10 +28,15 @@ internal sealed class LoopFileSystem : IDisposable
 
     public long FreeBytes => new DriveInfo(Path).AvailableFreeSpace;
 
-    /// <summary>As an administrator, or the kernel after an error, makes it.</summary>
-    public void RemountReadOnly() => Must("mount", "-o", "remount,ro", Path);
+    /// <summary>What ext4 does after an error in its own structures: the kernel makes it read-only, whoever has files open.</summary>
+    public void TurnReadOnly()
+    {
+        var device = System.IO.Path.GetFileName(Must("findmnt", "-no", "SOURCE", Path).Trim());
+        File.WriteAllText($"/sys/fs/ext4/{device}/trigger_fs_error", "a test");
+    }
 
-    public void RemountWritable() => Must("mount", "-o", "remount,rw", Path);
+    /// <summary>As after a disk that fails for good: every call on an XFS gives EIO from now on.</summary>
+    public void ShutDown() => Must("xfs_io", "-x", "-c", "shutdown", Path);
 
     public void Dispose()
     {
@@ -57,17 +62,16 @@ internal sealed class LoopFileSystem : IDisposable
         }
     }
 
-    private static void Must(string program, params string[] arguments)
+    private static string Must(string program, params string[] arguments)
     {
         var (code, said) = Run(program, arguments);
-        if (code != 0)
-            throw new IOException($"{program}: {said}");
+        return code == 0 ? said : throw new IOException($"{program}: {said}");
     }
 
     private static (int Code, string Said) Run(string program, params string[] arguments)
     {
-        using var process = Process.Start(new ProcessStartInfo(program, arguments) { RedirectStandardError = true })!;
-        var said = process.StandardError.ReadToEnd();
+        using var process = Process.Start(new ProcessStartInfo(program, arguments) { RedirectStandardOutput = true, RedirectStandardError = true })!;
+        var said = process.StandardOutput.ReadToEnd() + process.StandardError.ReadToEnd();
         process.WaitForExit();
         return (process.ExitCode, said);
     }
