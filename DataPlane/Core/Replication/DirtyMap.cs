@@ -229,7 +229,7 @@ public sealed class DirtyMap
     {
         if (!objects.TryGetValue(obj, out var marks) || lengthBytes <= 0)
             return false;
-        if (marks.Whole && kinds.HasFlag(MarkKinds.Dirty))
+        if (marks.Whole && (kinds & MarkKinds.Dirty) != 0)
             return true;
         var (first, end) = BlocksOf(offsetBytes, lengthBytes);
         return NextRun(marks, kinds, first, out var from, out _) && from < end;
@@ -258,7 +258,7 @@ public sealed class DirtyMap
     {
         foreach (var marks in objects.Values)
         {
-            if (marks.Whole && kinds.HasFlag(MarkKinds.Dirty))
+            if (marks.Whole && (kinds & MarkKinds.Dirty) != 0)
             {
                 yield return ObjectRange.Whole(marks.Object);
                 continue;

@@ -105,7 +105,11 @@ public sealed class ManifestReader(int objectsMax = 1_000_000)
     /// <summary>One object's length. 16 MiB hold 65 000 links, ext4's limit, with names of usual length.</summary>
     public const int EntryBytesMax = 16 * 1024 * 1024;
 
+    /// <summary>A million objects with names of usual length are 150 MB; a peer that sends more than this is not believed.</summary>
+    public const long BytesMax = 1L << 30;
+
     private readonly List<ManifestEntry> entries = [];
+    private long bytes;
     private readonly ArrayBufferWriter<byte> pending = new();
 
     /// <summary>The manifest has come to its end.</summary>
@@ -119,6 +123,9 @@ public sealed class ManifestReader(int objectsMax = 1_000_000)
     {
         if (Complete)
             throw Invalid("it goes on after its end");
+        bytes += chunk.Length;
+        if (bytes > BytesMax)
+            throw Invalid($"it is longer than {BytesMax} bytes");
         pending.Write(chunk);
         var data = pending.WrittenSpan;
         while (data.Length >= sizeof(uint))

@@ -86,8 +86,8 @@ internal sealed class MarkPage
     {
         for (var word = start / 64; word < Words; word++)
         {
-            var value = (kinds.HasFlag(MarkKinds.Dirty) ? dirty[word] : 0) | (kinds.HasFlag(MarkKinds.Written) ? written[word] : 0)
-                | (kinds.HasFlag(MarkKinds.Flushing) ? flushing[word] : 0);
+            var value = ((kinds & MarkKinds.Dirty) != 0 ? dirty[word] : 0) | ((kinds & MarkKinds.Written) != 0 ? written[word] : 0)
+                | ((kinds & MarkKinds.Flushing) != 0 ? flushing[word] : 0);
             value = (marked ? value : ~value) & Mask(word, start, Blocks);
             if (value != 0)
                 return word * 64 + BitOperations.TrailingZeroCount(value);

@@ -19,7 +19,7 @@ public sealed partial class ReplicaMachine
     {
         if (_flushes.Count >= FlushRequestsMax)
             return false;
-        _flushes.Add(new FlushRequest(header.Sequence, header.Object, header.Flags.HasFlag(FrameFlags.DataOnly), header.OffsetBytes, -1));
+        _flushes.Add(new FlushRequest(header.Sequence, header.Object, (header.Flags & FrameFlags.DataOnly) != 0, header.OffsetBytes, -1));
         // It is begun when what came before is applied; that is all that its acknowledgement as a frame says.
         var slot = Start(header, tolerant: false);
         _applying--;
@@ -72,18 +72,16 @@ public sealed partial class ReplicaMachine
         _flushesRun--;
         // An object that is gone has nothing left to keep.
         var failed = errno != 0 && !LinuxError.IsGone(errno);
-        if (_link == 0)
-            _flushes.RemoveAll(request => request.Runs == slot);
-        if (failed && _link != 0)
-            Fail(_flushes.Find(request => request.Runs == slot).Sequence, errno, $"a flush of object {_flushedObject[slot]:x} failed ({LinuxError.Describe(errno)})");
-        else if (failed && LinuxError.LosesData(errno))
-            RaiseLocalFault($"a flush failed ({LinuxError.Describe(errno)})");
-        else if (_link != 0)
-            Answer(slot);
+        if (failed && LinuxError.LosesData(errno))
+            RaiseLocalFault($"a flush of object {_flushedObject[slot]:x} failed ({LinuxError.Describe(errno)})");
+        if (failed)
+            Fail(0, errno, $"a flush of object {_flushedObject[slot]:x} failed ({LinuxError.Describe(errno)})");
+        End(slot);
         Settle();
     }
 
-    private void Answer(int run)
+    /// <summary>Answers what the flush served; nobody waits for it any more when the session is over.</summary>
+    private void End(int run)
     {
         var kept = 0;
         for (var i = 0; i < _flushes.Count; i++)
@@ -92,8 +90,8 @@ public sealed partial class ReplicaMachine
             if (request.Runs != run)
                 _flushes[kept++] = request;
             else if (request.IsFinal)
-                _finalFlushed = true;
-            else
+                _finalFlushed = _link != 0;
+            else if (_link != 0)
                 Send(FrameKind.FlushAck, FrameFlags.None, request.Sequence, request.Slot, []);
         }
         _flushes.RemoveRange(kept, _flushes.Count - kept);

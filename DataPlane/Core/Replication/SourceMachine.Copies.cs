@@ -55,6 +55,8 @@ public sealed partial class SourceMachine
     {
         if (_link == 0 || _stopping)
             return false;
+        if (_copies == 0 && !_clipRuns && _marks.NothingDirty)
+            return true;
         ClipWholeObjects();
         while (_copies < CopiesMax && !_longRunRuns && MayCopy() && NextRun(out var run) && TryStartCopy(run, Purpose.Copy))
         {

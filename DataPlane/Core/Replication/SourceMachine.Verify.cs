@@ -17,6 +17,7 @@ public sealed partial class SourceMachine
     {
         ArgumentOutOfRangeException.ThrowIfNegativeOrZero(bytesPerSecondMax);
         refusal = _verify.Running ? "a verify runs already"
+            : _verify.Comparisons > 0 ? "comparisons of an earlier verify have not ended yet"
             : _link == 0 || _peer != PeerPart.Member ? "the copies can be compared only while they are kept equal: the module is not mirrored at the moment"
             : null;
         if (refusal is not null)
