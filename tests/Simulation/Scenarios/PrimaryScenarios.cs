@@ -231,6 +231,25 @@ public sealed class PrimaryScenarios
     }
 
     [Fact]
+    public void A_vm_killed_without_a_lease_is_started_again_however_often_and_whenever_the_news_comes()
+    {
+        var a = StartPair();
+        for (var times = 0; times < 5; times++)
+        {
+            a.Wait(1_600);
+            if (times % 2 == 0)
+                a.Feed(new RoleInput.WorkloadStopped(false, "killed"));
+            a.Answer();
+            if (times % 2 == 1)
+                a.Feed(new RoleInput.WorkloadStopped(false, "killed"));
+            a.WaitAnswered(1_200);
+            Assert.Equal(times + 2, a.Count<RoleEffect.StartWorkload>());
+            a.Feed(new RoleInput.WorkloadStarted());
+            Assert.True(a.View is { Role: Role.Prim, Ready: true });
+        }
+    }
+
+    [Fact]
     public void A_guest_that_shuts_itself_down_stays_down_until_it_is_started_again()
     {
         var a = new Scenario(LocalState.Fresh);
