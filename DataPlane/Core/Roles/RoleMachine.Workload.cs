@@ -254,6 +254,8 @@ public sealed partial class RoleMachine
         work = Work.Off;
         paused = stopFails = false;
         workloadReason = stopped.Reason;
+        // The look from before the stop is old by now, and the time for it may be over: a guest takes what it needs to shut down.
+        swapLookUntilMs = nowMs + timings.DetectionMs;
         if (!unexpected || phase != Phase.Serving)
             return;
         if (stopped.Clean)
