@@ -11,8 +11,12 @@ internal sealed partial class ServingVolume
 {
     private const int DrainMax = 64;
 
+    // One per depth: a completion may begin another operation, which delivers what has ended by then.
     [ThreadStatic]
-    private static EndedOperation[]? t_ended;
+    private static List<EndedOperation[]>? t_ended;
+
+    [ThreadStatic]
+    private static int t_depth;
 
     // By ledger slot: marks that a running flush will clear.
     private readonly FlushToken?[] _flushTokens = new FlushToken?[WriteLedger.Slots];
@@ -261,33 +265,46 @@ internal sealed partial class ServingVolume
     /// <summary>Delivers what has ended, outside the gate.</summary>
     private void DeliverEnded()
     {
-        var ended = t_ended ??= new EndedOperation[DrainMax];
-        while (true)
+        var buffers = t_ended ??= [];
+        if (t_depth == buffers.Count)
+            buffers.Add(new EndedOperation[DrainMax]);
+        var ended = buffers[t_depth++];
+        try
         {
-            var count = 0;
-            List<PendingMutation>? mutations = null;
-            lock (_gate)
+            while (DeliverSome(ended) == DrainMax)
             {
-                while (count < DrainMax && _ledger.TryTakeEnded(out ended[count]))
-                {
-                    if (ended[count].Kind == OperationKind.Mutation)
-                        (mutations ??= []).Add(_mutations[ended[count].Slot]!);
-                    Settle(ended[count++]);
-                }
-                if (count > 0)
-                    WakeAll();
             }
-            var mutation = 0;
-            for (var i = 0; i < count; i++)
-            {
-                if (ended[i].Kind == OperationKind.Mutation)
-                    mutations![mutation].Completed(ended[i].ErrorNumber, mutations[mutation++].Attributes);
-                else
-                    Deliver(ended[i]);
-            }
-            if (count < DrainMax)
-                return;
         }
+        finally
+        {
+            t_depth--;
+        }
+    }
+
+    private int DeliverSome(EndedOperation[] ended)
+    {
+        var count = 0;
+        List<PendingMutation>? mutations = null;
+        lock (_gate)
+        {
+            while (count < DrainMax && _ledger.TryTakeEnded(out ended[count]))
+            {
+                if (ended[count].Kind == OperationKind.Mutation)
+                    (mutations ??= []).Add(_mutations[ended[count].Slot]!);
+                Settle(ended[count++]);
+            }
+            if (count > 0)
+                WakeAll();
+        }
+        var mutation = 0;
+        for (var i = 0; i < count; i++)
+        {
+            if (ended[i].Kind == OperationKind.Mutation)
+                mutations![mutation].Completed(ended[i].ErrorNumber, mutations[mutation++].Attributes);
+            else
+                Deliver(ended[i]);
+        }
+        return count;
     }
 
     /// <summary>What the end of an operation means for flush coverage and marks. Needs the gate.</summary>
