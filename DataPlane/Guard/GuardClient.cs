@@ -20,6 +20,9 @@ public sealed class GuardClient : IGuard, IDisposable
 {
     private static readonly TimeSpan RestartPause = TimeSpan.FromMilliseconds(200);
 
+    /// <summary>Interval of signs of life: a quarter of the silence after which the guard takes this process for a dead one.</summary>
+    private static readonly TimeSpan AliveEvery = TimeSpan.FromMilliseconds(GuardProcess.SilenceMaxMs / 4);
+
     private readonly Func<ProcessStartInfo> _start;
     private readonly object _gate = new();
     private readonly Dictionary<string, GuardedDomain> _domains = [];
@@ -122,8 +125,11 @@ public sealed class GuardClient : IGuard, IDisposable
             var lines = new List<string>();
             lock (_gate)
             {
-                while (_unsaid.Count == 0 && !_stopping && !process.HasExited)
-                    Monitor.Wait(_gate);
+                var due = false;
+                while (_unsaid.Count == 0 && !_stopping && !process.HasExited && !due)
+                    due = !Monitor.Wait(_gate, AliveEvery) && _domains.Count > 0;
+                if (due)
+                    lines.Add(GuardLines.Alive);
                 foreach (var name in _unsaid)
                     lines.Add(_domains.TryGetValue(name, out var domain) ? GuardLines.Lease(domain) : GuardLines.Forget(name));
                 _unsaid.Clear();

@@ -4,14 +4,28 @@ using Pollux.DataPlane.Telemetry;
 
 namespace Pollux.DataPlane.Guard;
 
-/// <summary>The inside of <c>pollux-host guard</c>: kills the process of a VM whose lease has run out, or whose data plane has died.</summary>
+/// <summary>The inside of <c>pollux-host guard</c>: no VM executes without a lease, whatever becomes of the data plane.</summary>
 /// <remarks>
-/// It knows nothing but the lines on its standard input, and does nothing but kill. A VM without its data plane has no disk any more
-/// and, worse, may run on the other host soon (rule S8): so the end of the input kills every domain that was not forgotten, paused ones
-/// too. A domain whose start was under way is waited for, since libvirt's daemon goes on with the start.
+/// It knows nothing but the lines on its standard input. What it does to a domain whose lease has run out and that is not known to be
+/// paused (rule S8):
+/// <code>
+/// runs ──lease over──► halted ──new lease, or paused──► goes on
+///                        └──no line of the data plane for SilenceMaxMs──► killed
+/// starts, or given up (until 0) ──lease over──► killed
+/// </code>
+/// A halted process executes nothing and keeps its memory, so a pause that the hypervisor was too slow for costs no VM. Halting and going
+/// on are both repeated as long as they are wanted, so it does not matter who else sends signals. A domain that is new to this guard is
+/// let go on once: an earlier guard may have halted it.
+/// The end of the input kills every domain that was not forgotten, paused and halted ones too: a VM without its data plane has no disk
+/// any more and may run on the other host soon. A domain whose start was under way is waited for, since libvirt's daemon goes on with the
+/// start.
 /// </remarks>
 public sealed class GuardProcess(TextReader input, Func<long> nowMs)
 {
+    /// <summary>A data plane that says nothing for so long, milliseconds, does not pause, stop or resume anything either: its halted VMs are
+    /// ended. Not a matter of safety; long enough for a machine that is very busy.</summary>
+    public const long SilenceMaxMs = 2_000;
+
     /// <summary>As long as a start may take to give up (LibvirtHypervisor's deadline for it).</summary>
     private const long LingerMs = 30_000;
 
@@ -24,6 +38,13 @@ public sealed class GuardProcess(TextReader input, Func<long> nowMs)
     private readonly Lock _gate = new();
     private readonly Dictionary<string, GuardedDomain> _domains = [];
     private readonly AutoResetEvent _changed = new(initialState: false);
+
+    /// <summary>Since when a domain is halted; the stepping thread's own. <see cref="Unknown"/>: perhaps, by an earlier guard.</summary>
+    private readonly Dictionary<string, long> _haltedMs = [];
+    private readonly HashSet<string> _known = [];
+    private const long Unknown = -1;
+
+    private long _heardMs;
     private bool _ended;
 
     /// <summary>Waits until the guard of an earlier data plane, if there is one, has done its work and gone, then holds the lock for as long as
@@ -62,7 +83,11 @@ public sealed class GuardProcess(TextReader input, Func<long> nowMs)
         while (input.ReadLine() is { } line)
         {
             lock (_gate)
+            {
                 GuardLines.Apply(line, _domains);
+                _heardMs = nowMs();
+            }
+
             _changed.Set();
         }
 
@@ -74,28 +99,67 @@ public sealed class GuardProcess(TextReader input, Func<long> nowMs)
     /// <returns>Milliseconds to the next look, or -1 when the input has ended.</returns>
     private int Step()
     {
-        long now = nowMs(), next = long.MaxValue;
-        var expired = new List<string>();
+        GuardedDomain[] domains;
+        long heardMs;
         lock (_gate)
         {
             if (_ended)
                 return -1;
-            foreach (var domain in _domains.Values)
+            domains = [.. _domains.Values];
+            heardMs = _heardMs;
+        }
+
+        long now = nowMs(), next = now + 1_000;
+        var names = domains.Select(static domain => domain.Domain).ToHashSet();
+        _known.IntersectWith(names);
+        foreach (var gone in _haltedMs.Keys.Except(names).ToArray())
+            _haltedMs.Remove(gone);
+        foreach (var domain in domains)
+        {
+            if (_known.Add(domain.Domain))
+                _haltedMs[domain.Domain] = Unknown;
+            if (domain.Phase == GuardedPhase.Paused || domain.UntilMs > now)
             {
-                if (domain.Phase == GuardedPhase.Paused)
-                    continue;
-                if (domain.UntilMs <= now)
-                    expired.Add(domain.Domain);
-                else
+                Continue(domain.Domain);
+                if (domain.Phase != GuardedPhase.Paused)
                     next = Math.Min(next, domain.UntilMs);
+            }
+            else
+            {
+                // An expired domain stays under watch until the data plane forgets it: its process may not have appeared yet.
+                next = Math.Min(next, now + (Expired(domain, now, heardMs) ? RepeatMs : ExpiredWatchMs));
             }
         }
 
-        var killed = false;
-        foreach (var domain in expired)
-            killed |= Kill(domain, "its lease has run out");
-        // An expired domain stays under watch until the data plane forgets it: its process may not have appeared yet.
-        return killed ? RepeatMs : (int)Math.Min(next - now, expired.Count > 0 ? ExpiredWatchMs : 1_000);
+        return (int)Math.Max(0, next - now);
+    }
+
+    /// <returns>True if there was a process to kill.</returns>
+    private bool Expired(GuardedDomain domain, long now, long heardMs)
+    {
+        if (domain.Phase == GuardedPhase.Starting || domain.UntilMs == 0)
+            return Kill(domain.Domain, "it has no lease");
+        if (!_haltedMs.TryGetValue(domain.Domain, out var sinceMs) || sinceMs == Unknown)
+        {
+            if (EmulatorProcess.Halt(domain.Domain) is not { } pid)
+                return false;
+            _haltedMs[domain.Domain] = now;
+            HostLog.Warn("guard", "halted a VM: its lease has run out", ("domain", domain.Domain), ("pid", pid));
+            return false;
+        }
+
+        if (now - Math.Max(sinceMs, heardMs) >= SilenceMaxMs)
+            return Kill(domain.Domain, "its lease has run out, and the data plane is silent");
+        EmulatorProcess.Halt(domain.Domain);
+        return false;
+    }
+
+    private void Continue(string domain)
+    {
+        if (!_haltedMs.Remove(domain, out var sinceMs) || EmulatorProcess.Find(domain) is not { } pid || !EmulatorProcess.IsHalted(pid))
+            return;
+        EmulatorProcess.Continue(domain);
+        HostLog.Warn("guard", "let a halted VM go on", ("domain", domain), ("pid", pid), ("haltedMs", sinceMs == Unknown ? null : nowMs() - sinceMs));
     }
 
     private void KillAll()

@@ -3,7 +3,7 @@ using System.Text;
 
 namespace Pollux.DataPlane.Hypervisor;
 
-/// <summary>Finds and kills the process that executes a domain. libvirt starts QEMU with <c>-name guest=DOMAIN,…</c> (virsh
+/// <summary>Finds, halts and kills the process that executes a domain. libvirt starts QEMU with <c>-name guest=DOMAIN,…</c> (virsh
 /// domxml-to-native qemu-argv shows it), so the process table itself tells which process it is, with or without libvirt's daemon.</summary>
 public static class EmulatorProcess
 {
@@ -49,17 +49,42 @@ public static class EmulatorProcess
         }
     }
 
-    /// <summary>Kills the domain's process, if there is one. Safe against reuse of process ids: the descriptor is opened first, then the
-    /// process behind it is recognised, then the signal goes to the descriptor (pidfd_open(2)).</summary>
+    /// <summary>Kills the domain's process, if there is one.</summary>
     /// <returns>The process killed, or null if there was none.</returns>
-    public static int? Kill(string domain)
+    public static int? Kill(string domain) => Signal(domain, static process => process.Kill());
+
+    /// <summary>Halts the domain's process, if there is one: it keeps its memory and executes nothing.</summary>
+    public static int? Halt(string domain) => Signal(domain, static process => process.Halt());
+
+    /// <summary>Ends <see cref="Halt"/>.</summary>
+    public static int? Continue(string domain) => Signal(domain, static process => process.Continue());
+
+    /// <summary>Whether a process is halted by a signal (state T of proc_pid_stat(5)).</summary>
+    public static bool IsHalted(int pid)
+    {
+        try
+        {
+            var stat = File.ReadAllText($"/proc/{pid.ToString(CultureInfo.InvariantCulture)}/stat");
+            // The name stands in parentheses and may contain anything.
+            var end = stat.LastIndexOf(')');
+            return end >= 0 && end + 2 < stat.Length && stat[end + 2] == 'T';
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            return false;
+        }
+    }
+
+    /// <summary>Safe against reuse of process ids: the descriptor is opened first, then the process behind it is recognised, then the signal
+    /// goes to the descriptor (pidfd_open(2)).</summary>
+    private static int? Signal(string domain, Action<ProcessHandle> send)
     {
         if (Find(domain) is not { } pid)
             return null;
         using var handle = ProcessHandle.Open(pid);
         if (handle is null || !Executes(pid, domain))
             return null;
-        handle.Kill();
+        send(handle);
         return pid;
     }
 

@@ -24,13 +24,18 @@ public interface IHypervisor : IAsyncDisposable
     /// <summary>Ends the domain at once. Done also if it did not run.</summary>
     Task<HypervisorAnswer> DestroyAsync(string domain, CancellationToken cancel);
 
+    /// <summary>Stops the processors at once; returns when the domain's I/O has ended as well, which can take long.</summary>
     Task<HypervisorAnswer> SuspendAsync(string domain, CancellationToken cancel);
+
     Task<HypervisorAnswer> ResumeAsync(string domain, CancellationToken cancel);
 
     Task<DomainStatus> LookAsync(string domain, CancellationToken cancel);
 
     /// <summary>The process that executes the domain now, or null if there is certainly none. Does not ask the hypervisor's daemon.</summary>
     int? EmulatorPid(string domain);
+
+    /// <summary>The domain's process is halted by a signal: it executes nothing and answers nothing. Does not ask the hypervisor's daemon.</summary>
+    bool IsHalted(string domain);
 
     /// <summary>Ends the process that executes the domain, if there is one, by SIGKILL. Does not ask the hypervisor's daemon.</summary>
     void KillEmulator(string domain);

@@ -18,6 +18,10 @@ public sealed partial class LibvirtHypervisor : IHypervisor
     private static readonly TimeSpan Quick = TimeSpan.FromSeconds(5);
     private static readonly TimeSpan Starting = TimeSpan.FromSeconds(30);
 
+    /// <summary>QEMU answers a stop when its I/O has ended, which waits while there is no lease; and libvirt lets a call wait 30 s for the
+    /// one before it. A shorter deadline would only leave more of them waiting in its daemon, whose workers are few.</summary>
+    private static readonly TimeSpan Pausing = TimeSpan.FromSeconds(30);
+
     private readonly string _uri;
     private readonly DomainEvents _events;
     private readonly ConcurrentDictionary<string, int> _pids = new();
@@ -69,9 +73,9 @@ public sealed partial class LibvirtHypervisor : IHypervisor
             : answer;
     }
 
-    public Task<HypervisorAnswer> SuspendAsync(string domain, CancellationToken cancel) => CallAsync(["suspend", domain], null, Quick, cancel);
+    public Task<HypervisorAnswer> SuspendAsync(string domain, CancellationToken cancel) => CallAsync(["suspend", domain], null, Pausing, cancel);
 
-    public Task<HypervisorAnswer> ResumeAsync(string domain, CancellationToken cancel) => CallAsync(["resume", domain], null, Quick, cancel);
+    public Task<HypervisorAnswer> ResumeAsync(string domain, CancellationToken cancel) => CallAsync(["resume", domain], null, Pausing, cancel);
 
     public async Task<DomainStatus> LookAsync(string domain, CancellationToken cancel)
     {
@@ -86,6 +90,8 @@ public sealed partial class LibvirtHypervisor : IHypervisor
             ? new DomainStatus(DomainState.Absent, "not defined")
             : new DomainStatus(DomainState.Unknown, OneLine(result.Error));
     }
+
+    public bool IsHalted(string domain) => EmulatorPid(domain) is { } pid && EmulatorProcess.IsHalted(pid);
 
     public void KillEmulator(string domain) => EmulatorProcess.Kill(domain);
 

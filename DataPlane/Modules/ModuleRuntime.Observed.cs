@@ -14,7 +14,7 @@ public sealed partial class ModuleRuntime
         var status = _engine.Status;
         var replication = new ObservedReplication(
             status.SessionUp, status.Resyncing, status.FullResync, status.DirtyBytes, status.ResyncTotalBytes, status.ResyncDoneBytes,
-            status.ResyncBytesPerSecond, status.HeldOperations, view.WaitsFor ?? status.WaitingFor ?? _lane.Waiting);
+            status.ResyncBytesPerSecond, status.HeldOperations, _workload?.Waiting ?? view.WaitsFor ?? status.WaitingFor ?? _lane.Waiting);
         return new ObservedModule(
             Module, view.Role.ToString().ToUpperInvariant(), view.Ready, view.DataState.ToString(), ToMessage(view.Record), view.Code, view.Cause,
             BootClock.ToWall(view.SinceMs).ToUnixTimeMilliseconds(), _workload?.State, replication, preparation, Problems(view, status),

@@ -53,7 +53,7 @@ public sealed partial class ModuleRuntime : IReplicationEvents, IAsyncDisposable
         if (options.Vm is { } vm)
         {
             var definition = Path.Combine(options.Directory, vm.DefinitionFile);
-            // Half of the margin is for pausing by the hypervisor, then the guard kills; the rest covers drift and the kill itself.
+            // Half of the margin is for pausing by the hypervisor, then the guard halts; the rest covers drift and the halt itself.
             _workload = new WorkloadRunner(options.Module, vm.Domain, options.Hypervisor, options.Guard, options.Timings.MarginMs / 2,
                 cancel => ReadDefinitionAsync(definition, cancel), OnWorkload, options.NowMs);
         }

@@ -11,16 +11,23 @@ namespace Pollux.DataPlane.Modules;
 /// Level-triggered: wishes are kept as levels, and one loop brings the domain towards them, looking instead of assuming. The loop wakes by
 /// a wish, by an event of the hypervisor, and by itself. Whether a domain executes is read from the process table; the hypervisor's daemon
 /// is asked for reasons. The guard is told before a start and after each change, so that it never lets a domain execute longer than its
-/// lease.
+/// lease: one that the hypervisor does not pause in time it halts, and lets go on with the next lease.
+/// No call is waited for longer than the wish holds: a stop gives up a start or a resume that is under way, a pause a resume.
+/// Files: this one has the wishes and the loop, .Steps what is done for them.
 /// </remarks>
-internal sealed class WorkloadRunner : IAsyncDisposable
+internal sealed partial class WorkloadRunner : IAsyncDisposable
 {
     /// <summary>Interval of looks while something is to be done, and while nothing is, milliseconds.</summary>
     private const int ActingMs = 100;
     private const int WatchingMs = 500;
 
-    /// <summary>Interval of looks while a pause is under way, milliseconds: a small part of the guard's shortest grace (250 ms).</summary>
+    /// <summary>Interval of looks while a pause is under way and the guard still waits for it, milliseconds: a small part of its shortest
+    /// grace (250 ms).</summary>
     private const int PausingMs = 20;
+
+    /// <summary>The hypervisor learns of the end of a process a little later than the process table; only it knows whether the guest shut
+    /// itself down. Milliseconds.</summary>
+    private const int SettlingMs = 1_000;
 
     /// <summary>A guest that has not reacted is asked again after this.</summary>
     private const long AskAgainMs = 10_000;
@@ -45,20 +52,25 @@ internal sealed class WorkloadRunner : IAsyncDisposable
     private bool _startWished;
     private long? _stopBeforeMs;
     private bool _pauseWished;
+    private long _pauseAskedMs;
     private long _leaseUntilMs;
     private GuardedPhase? _phase;
     private CancellationTokenSource? _starting;
+    private CancellationTokenSource? _resuming;
 
     // The loop's own.
     private long _askedMs;
-    private Task _suspending = Task.CompletedTask;
 
-    /// <summary>A resume was asked whose outcome is unknown: for the guard the domain executes until it is seen paused again.</summary>
-    private bool _resumeOpen;
+    /// <summary>A pause was asked of the hypervisor, which may do it at any time until a resume is seen to be done.</summary>
+    private bool _pauseOpen;
+
+    /// <summary>The present call for a pause; it lasts until the domain's I/O has ended.</summary>
+    private Task<HypervisorAnswer>? _suspending;
     private volatile bool _happened;
     private volatile string _state = "stopped";
+    private volatile string? _waiting;
 
-    /// <param name="guardGraceMs">Time after the end of a lease in which this runner pauses the VM, before the guard kills it.</param>
+    /// <param name="guardGraceMs">Time after the end of a lease in which this runner pauses the VM, before the guard halts it.</param>
     public WorkloadRunner(
         string module, string domain, IHypervisor hypervisor, IGuard guard, long guardGraceMs,
         Func<CancellationToken, Task<string>> definition, Action<RoleInput> report, Func<long> nowMs)
@@ -77,6 +89,9 @@ internal sealed class WorkloadRunner : IAsyncDisposable
 
     /// <summary><c>running</c>, <c>paused</c>, <c>stopped</c> or <c>unknown</c>.</summary>
     public string State => _state;
+
+    /// <summary>For people: what the next step of the VM waits for, or null.</summary>
+    public string? Waiting => _waiting;
 
     public void Start()
     {
@@ -97,8 +112,8 @@ internal sealed class WorkloadRunner : IAsyncDisposable
             _startWished = false;
             _stopBeforeMs = _nowMs() + graceMs;
             _askedMs = long.MinValue / 2;
-            // A start that is under way is not waited for.
             _starting?.Cancel();
+            _resuming?.Cancel();
         }
 
         Wake();
@@ -107,7 +122,13 @@ internal sealed class WorkloadRunner : IAsyncDisposable
     public void Pause()
     {
         lock (_gate)
+        {
+            if (!_pauseWished)
+                _pauseAskedMs = _nowMs();
             _pauseWished = true;
+            _resuming?.Cancel();
+        }
+
         Wake();
     }
 
@@ -184,11 +205,8 @@ internal sealed class WorkloadRunner : IAsyncDisposable
         {
             while (true)
             {
-                var acting = await StepAsync().ConfigureAwait(false);
-                bool idle;
-                lock (_gate)
-                    idle = !acting && _phase is null && !_startWished && _stopBeforeMs is null;
-                await _wake.WaitAsync(acting ? ActingMs : idle ? Timeout.Infinite : WatchingMs, _stop.Token).ConfigureAwait(false);
+                var waitMs = await StepAsync().ConfigureAwait(false);
+                await _wake.WaitAsync(waitMs, _stop.Token).ConfigureAwait(false);
             }
         }
         catch (OperationCanceledException) when (_stop.IsCancellationRequested)
@@ -197,8 +215,8 @@ internal sealed class WorkloadRunner : IAsyncDisposable
         }
     }
 
-    /// <returns>True if it has to be gone on soon.</returns>
-    private async Task<bool> StepAsync()
+    /// <returns>Milliseconds to the next step, if nothing happens before.</returns>
+    private async Task<int> StepAsync()
     {
         bool start, pause;
         long? stopBefore;
@@ -211,253 +229,22 @@ internal sealed class WorkloadRunner : IAsyncDisposable
         if (start)
         {
             await StartAsync().ConfigureAwait(false);
-            return true;
+            return ActingMs;
         }
 
         // A start that failed stays known to the guard until the machine's stop has made certain that nothing comes of it.
         if (phase is null or GuardedPhase.Starting)
-            return false;
+            return phase is null ? Timeout.Infinite : WatchingMs;
         if (_hypervisor.EmulatorPid(_domain) is null)
         {
             await EndedByItselfAsync().ConfigureAwait(false);
-            return false;
+            return 0;
         }
 
         if (pause && phase != GuardedPhase.Paused)
-            return !await PauseAsync().ConfigureAwait(false);
-        if (!pause && (phase == GuardedPhase.Paused || _resumeOpen))
-            return !await ResumeAsync().ConfigureAwait(false);
-        return phase == GuardedPhase.Paused && await WentOnByItselfAsync().ConfigureAwait(false);
+            return await PauseAsync().ConfigureAwait(false);
+        if (!pause && (_pauseOpen || phase == GuardedPhase.Paused))
+            return await ResumeAsync().ConfigureAwait(false);
+        return phase == GuardedPhase.Paused ? await WentOnByItselfAsync().ConfigureAwait(false) : WatchingMs;
     }
-
-    private async Task StartAsync()
-    {
-        CancellationToken cancel;
-        bool runs;
-        lock (_gate)
-            (_startWished, runs) = (false, _phase is GuardedPhase.Running);
-        if (runs && _hypervisor.EmulatorPid(_domain) is not null)
-        {
-            // A stop was taken back before the guest obeyed it.
-            _report(new RoleInput.WorkloadStarted());
-            return;
-        }
-
-        lock (_gate)
-        {
-            if (_stopBeforeMs is not null)
-                return;
-            _starting = CancellationTokenSource.CreateLinkedTokenSource(_stop.Token);
-            cancel = _starting.Token;
-            SetPhase(GuardedPhase.Starting);
-        }
-
-        string? failure = null;
-        try
-        {
-            if (await ClearAsync(_hypervisor, _domain, ClearPatience, cancel).ConfigureAwait(false))
-                HostLog.Warn("hypervisor", "ended a leftover of the VM before its start", ("domain", _domain));
-            var definition = DomainDefinition.Complete(await _definition(cancel).ConfigureAwait(false), _domain, _module);
-            failure = Failure("define", await _hypervisor.DefineAsync(_domain, definition, cancel).ConfigureAwait(false))
-                ?? (HoldsLease() ? null : "The lease ended before the start.")
-                ?? Failure("start", await _hypervisor.StartAsync(_domain, cancel).ConfigureAwait(false));
-        }
-        catch (OperationCanceledException) when (!_stop.IsCancellationRequested)
-        {
-            failure = "The start was given up.";
-        }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException or FormatException)
-        {
-            failure = $"The VM cannot be started: {e.Message}";
-        }
-
-        lock (_gate)
-        {
-            _starting?.Dispose();
-            _starting = null;
-            if (_stopBeforeMs is not null)
-                return;
-        }
-
-        if (failure is null || _hypervisor.EmulatorPid(_domain) is not null)
-        {
-            SetPhase(GuardedPhase.Running);
-            _report(new RoleInput.WorkloadStarted());
-        }
-        else
-        {
-            // Not forgotten by the guard: a start that timed out may yet begin to run. The machine's stop makes it certain.
-            _report(new RoleInput.WorkloadFailed(failure));
-        }
-    }
-
-    /// <returns>True until it is certain that the domain does not execute.</returns>
-    private async Task<bool> StopAsync(long beforeMs)
-    {
-        if (_hypervisor.EmulatorPid(_domain) is null && await CertainlyOffAsync().ConfigureAwait(false))
-        {
-            lock (_gate)
-                _stopBeforeMs = null;
-
-            Off();
-            _report(new RoleInput.WorkloadStopped(Commanded: true, "stopped"));
-            return false;
-        }
-
-        GuardedPhase? phase;
-        bool pause;
-        lock (_gate)
-            (phase, pause) = (_phase, _pauseWished);
-        if (_nowMs() >= beforeMs || phase == GuardedPhase.Paused)
-        {
-            await _hypervisor.DestroyAsync(_domain, _stop.Token).ConfigureAwait(false);
-            if (_hypervisor.EmulatorPid(_domain) is not null)
-                _hypervisor.KillEmulator(_domain);
-        }
-        else if (pause)
-        {
-            await PauseAsync().ConfigureAwait(false);
-        }
-        else if (_nowMs() - _askedMs >= AskAgainMs)
-        {
-            _askedMs = _nowMs();
-            var asked = await _hypervisor.ShutDownAsync(_domain, _stop.Token).ConfigureAwait(false);
-            if (asked.Outcome != CallOutcome.Done)
-                HostLog.Warn("hypervisor", "the guest could not be asked to shut down", ("domain", _domain), ("reason", asked.Text));
-        }
-
-        return true;
-    }
-
-    /// <summary>No process executes it now; a start that is under way in the hypervisor's daemon could still make one.</summary>
-    private async Task<bool> CertainlyOffAsync()
-    {
-        GuardedPhase? phase;
-        lock (_gate)
-            phase = _phase;
-        if (phase is not GuardedPhase.Starting)
-            return true;
-        var status = await _hypervisor.LookAsync(_domain, _stop.Token).ConfigureAwait(false);
-        if (status.State is DomainState.Stopped or DomainState.Absent)
-            return true;
-        await _hypervisor.DestroyAsync(_domain, _stop.Token).ConfigureAwait(false);
-        return false;
-    }
-
-    private async Task EndedByItselfAsync()
-    {
-        var status = await _hypervisor.LookAsync(_domain, _stop.Token).ConfigureAwait(false);
-        Off();
-        var reason = status.State == DomainState.Unknown ? "its process is gone; the hypervisor does not say why" : $"{status.State}: {status.Reason}";
-        HostLog.Warn("hypervisor", "the VM ended by itself", ("domain", _domain), ("reason", reason));
-        _report(new RoleInput.WorkloadStopped(Commanded: false, $"The VM ended ({reason}).", Clean: status.Reason == "shutdown"));
-    }
-
-    /// <summary>QEMU stops the processors at once and then waits for its I/O, which is held while there is no lease. So the end of the call
-    /// is not waited for: what counts is that the domain is seen to be paused, before the guard's patience ends.</summary>
-    private async Task<bool> PauseAsync()
-    {
-        var suspending = _hypervisor.SuspendAsync(_domain, _stop.Token);
-        while (true)
-        {
-            var ended = suspending.IsCompleted;
-            var status = await _hypervisor.LookAsync(_domain, _stop.Token).ConfigureAwait(false);
-            if (StaysPaused(status))
-            {
-                _suspending = suspending;
-                _resumeOpen = false;
-                SetPhase(GuardedPhase.Paused);
-                return true;
-            }
-
-            if (ended)
-            {
-                HostLog.Warn("hypervisor", "the VM is not paused yet", ("domain", _domain), ("reason", (await suspending.ConfigureAwait(false)).Text));
-                return false;
-            }
-
-            await Task.WhenAny(suspending, Task.Delay(PausingMs, _stop.Token)).ConfigureAwait(false);
-        }
-    }
-
-    /// <summary>Rule S8: not without a lease, which may have ended while this process was stopped or waited for the hypervisor.</summary>
-    private async Task<bool> ResumeAsync()
-    {
-        // The I/O goes on, so the call that suspended ends now; a resume must not overtake it.
-        await _suspending.ConfigureAwait(false);
-        if (!HoldsLease())
-            return false;
-        _resumeOpen = true;
-        SetPhase(GuardedPhase.Running);
-        var answer = await _hypervisor.ResumeAsync(_domain, _stop.Token).ConfigureAwait(false);
-        if (answer.Outcome == CallOutcome.Done
-            || await _hypervisor.LookAsync(_domain, _stop.Token).ConfigureAwait(false) is { State: DomainState.Running })
-        {
-            _resumeOpen = false;
-            return true;
-        }
-
-        // Refused or without an answer it may still go on later (S11): it is tried again, and the guard watches it as one that executes.
-        HostLog.Warn("hypervisor", "the VM is not resumed yet", ("domain", _domain), ("reason", answer.Text));
-        return false;
-    }
-
-    /// <summary>Somebody else can resume a paused domain: the guard must know that it executes, and it is paused again.</summary>
-    private async Task<bool> WentOnByItselfAsync()
-    {
-        if (!_happened)
-            return false;
-        _happened = false;
-        var status = await _hypervisor.LookAsync(_domain, _stop.Token).ConfigureAwait(false);
-        if (status.State is not (DomainState.Running or DomainState.Paused) || StaysPaused(status))
-            return false;
-        HostLog.Warn("hypervisor", "the paused VM was resumed by somebody else", ("domain", _domain));
-        SetPhase(GuardedPhase.Running);
-        return true;
-    }
-
-    /// <summary>libvirt itself lets a domain go on that it has paused for one of its own jobs (virsh domstate --reason).</summary>
-    private static bool StaysPaused(DomainStatus status) => status.State == DomainState.Paused && status.Reason is not
-        ("starting up" or "saving" or "dumping" or "migrating" or "from snapshot" or "creating snapshot" or "shutting down");
-
-    private bool HoldsLease()
-    {
-        lock (_gate)
-            return _nowMs() < _leaseUntilMs;
-    }
-
-    private void SetPhase(GuardedPhase phase)
-    {
-        lock (_gate)
-        {
-            _phase = phase;
-            _state = phase switch { GuardedPhase.Paused => "paused", GuardedPhase.Running => "running", _ => "unknown" };
-            TellGuard(phase);
-        }
-    }
-
-    private void TellGuard(GuardedPhase phase)
-    {
-        var until = _leaseUntilMs >= long.MaxValue - _guardGraceMs ? long.MaxValue : _leaseUntilMs + _guardGraceMs;
-        _guard.Lease(new GuardedDomain(_domain, until, phase));
-    }
-
-    private void Off()
-    {
-        lock (_gate)
-        {
-            _phase = null;
-            // What is gone needs no pause, and the next start must not be met by it.
-            _pauseWished = _resumeOpen = false;
-            _state = "stopped";
-            _guard.Forget(_domain);
-        }
-    }
-
-    private static string? Failure(string what, HypervisorAnswer answer) => answer.Outcome switch
-    {
-        CallOutcome.Done => null,
-        CallOutcome.Refused => $"The hypervisor refused to {what} the VM: {answer.Text}",
-        _ => $"The hypervisor did not answer to {what}: {answer.Text}",
-    };
 }

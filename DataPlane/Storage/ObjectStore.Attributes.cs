@@ -173,10 +173,11 @@ public sealed unsafe partial class ObjectStore
             error = SetInode(node, m with { Mask = m.Mask & Times });
         if (error == 0)
             return GetAttributes(m.Object, out attributes);
-        if ((m.Mask & Inode) != 0)
-            // What could be given once can be given back; a disk that refuses even that is a fault, and says so by EIO.
-            error = SetInode(node, m with { Mask = Inode, Mode = before.Mode, Uid = before.Uid, Gid = before.Gid }) == 0 || StMode.IsSymbolicLink(node.TypeBits) ? error : Errno.EIO;
-        return error;
+        var seen = GetAttributes(node.Id, out var now);
+        if ((m.Mask & Inode) == 0 || (seen == 0 && (now.Mode, now.Uid, now.Gid) == (before.Mode, before.Uid, before.Gid)))
+            return error;
+        // What could be given can be given back; a disk that refuses even that is a fault, and says so by EIO.
+        return SetInode(node, m with { Mask = Inode, Mode = before.Mode, Uid = before.Uid, Gid = before.Gid }) == 0 ? error : Errno.EIO;
     }
 
     private int SetInode(ObjectNode node, Mutation m)

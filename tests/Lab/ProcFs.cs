@@ -22,6 +22,16 @@ public static class ProcFs
 
     public static bool IsAlive(int processId) => State(processId) is not (null or 'Z' or 'X');
 
+    /// <summary>Start of the process in clock ticks since boot, the same for whoever reads it; null when it is gone. A time of day would
+    /// differ between readers, each of which computes the moment of the boot for itself.</summary>
+    public static long? StartTicks(int processId)
+    {
+        const int StartTimeAfterName = 19; // Field 22; the name is field 2.
+        var stat = Read($"/proc/{processId}/stat");
+        var fields = stat[(stat.LastIndexOf(')') + 1)..].Split(' ', StringSplitOptions.RemoveEmptyEntries);
+        return fields.Length > StartTimeAfterName ? long.Parse(fields[StartTimeAfterName]) : null;
+    }
+
     /// <summary>Resident memory in bytes (VmRSS).</summary>
     public static long ResidentBytes(int processId)
     {

@@ -25,6 +25,20 @@ try
             return await FailoverScenario.RunAsync();
         case ["bench", "replication", .. var options]:
             return await ReplicationBenchmark.RunAsync(BenchmarkOptions.Parse(options));
+        case ["bench", "metadata", .. var wishes]:
+            string? json = null, directory = null;
+            var withCrashes = true;
+            for (var i = 0; i < wishes.Length; i++)
+            {
+                switch (wishes[i])
+                {
+                    case "--json" when i + 1 < wishes.Length: json = wishes[++i]; break;
+                    case "--directory" when i + 1 < wishes.Length: directory = wishes[++i]; break;
+                    case "--no-crashes": withCrashes = false; break;
+                    default: throw new LabException($"Unknown option '{wishes[i]}': bench metadata [--json FILE] [--directory DIR] [--no-crashes]");
+                }
+            }
+            return await MetadataBenchmark.RunAsync(json, directory, withCrashes);
         case ["bench", "hot-path"]:
             return await HotPathBenchmark.RunAsync();
         case ["link", "serve"]:
@@ -39,7 +53,7 @@ try
             }
             return 0;
         default:
-            Console.Error.WriteLine("usage: pollux-lab demo [--scenario failover | --stop] | bench replication [OPTIONS] | bench hot-path | guest build | guest try | clean");
+            Console.Error.WriteLine("usage: pollux-lab demo [--scenario failover | --stop] | bench replication [OPTIONS] | bench hot-path | bench metadata [OPTIONS] | guest build | guest try | clean");
             return 2;
     }
 }

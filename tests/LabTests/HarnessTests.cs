@@ -52,6 +52,15 @@ public sealed class HarnessTests
     }
 
     [LabFact]
+    public async Task Tidying_up_by_another_process_spares_a_lab_whose_owner_lives()
+    {
+        await using var lab = await VirtualLab.CreateAsync(["a"]);
+        var tidied = (await Shell.CheckAsync("dotnet", typeof(VirtualLab).Assembly.Location, "clean")).Output;
+        Assert.True(Directory.Exists(LabFolder.Of(lab.Id)), tidied);
+        Assert.DoesNotContain(lab.Id, LabFolder.Abandoned());
+    }
+
+    [LabFact]
     public async Task A_limited_disk_can_be_filled_to_the_last_block_and_freed()
     {
         await using var lab = await VirtualLab.CreateAsync(["a"]);

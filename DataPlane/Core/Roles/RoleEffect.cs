@@ -58,7 +58,7 @@ public abstract record RoleEffect
     /// <summary>Graceful first, hard after <paramref name="GraceMs"/> (0: hard at once); ends with <see cref="RoleInput.WorkloadStopped"/>.</summary>
     public sealed record StopWorkload(long GraceMs) : RoleEffect;
 
-    /// <summary>Stop executing at once and keep the memory. The guard spares a workload that is certainly paused and kills one that is
+    /// <summary>Stop executing at once and keep the memory. The guard spares a workload that is certainly paused and halts one that is
     /// not when the lease is over by half the margin.</summary>
     public sealed record PauseWorkload : RoleEffect;
 
@@ -66,7 +66,7 @@ public abstract record RoleEffect
     public sealed record ResumeWorkload : RoleEffect;
 
     /// <summary>The right to execute lasts until this time (CLOCK_BOOTTIME ms; long.MaxValue: no lease needed; 0: none). Passed to the guard
-    /// process, which kills the VM if it is not renewed or the data plane dies.</summary>
+    /// process, which lets the VM execute only until then, and kills it if the data plane dies or gives it up (0).</summary>
     public sealed record ExtendLease(long UntilMs) : RoleEffect;
 
     /// <summary>Shut engine, mount and replica side; nothing that is under way is acknowledged any more (a front end may fail it, so that a

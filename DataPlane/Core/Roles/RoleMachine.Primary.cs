@@ -13,6 +13,9 @@ public sealed partial class RoleMachine
     private long attachedMs;
     private bool sessionUp;
     private bool frozen;
+
+    /// <summary>When a lease was had again, after a time without.</summary>
+    private long? thawedMs;
     private long servingMs;
     private long engineEpoch;
     private long leaseEmittedMs;
@@ -57,6 +60,7 @@ public sealed partial class RoleMachine
         attached = sessionUp = frozen = paused = released = false;
         memberIncarnation = null;
         peerLost = null;
+        thawedMs = null;
         leaseEmittedMs = 0;
         ForgetResync();
         quiesce = Quiesce.None;
@@ -110,6 +114,7 @@ public sealed partial class RoleMachine
             if (!frozen)
                 return false;
             frozen = false;
+            thawedMs = nowMs;
             cause = LeaseNeeded ? $"{peer} answers again." : cause;
             Emit(new RoleEffect.Unfreeze());
             if (paused && WorkloadMayRun)

@@ -128,19 +128,25 @@ public sealed partial class RoleMachine
             return BeginStop(frozen ? 0 : timings.GracefulStopMs);
         if (frozen)
             return Leave(RoleCodes.Stopping, cause); // Nothing can be flushed without permission, and nothing was acknowledged.
-        switch (quiesce)
+        return QuiesceEnded(out var asked) ? Leave(RoleCodes.Stopping, cause) : asked;
+    }
+
+    /// <summary>Everything accepted is finished and flushed on both hosts (<see cref="Quiesce.Done"/>), or the time for it is over.</summary>
+    /// <param name="asked">It is asked by this call.</param>
+    private bool QuiesceEnded(out bool asked)
+    {
+        asked = quiesce == Quiesce.None;
+        if (asked)
         {
-            case Quiesce.None:
-                quiesce = Quiesce.Asked;
-                quiesceUntilMs = nowMs + 2 * timings.DetectionMs;
-                Emit(new RoleEffect.Quiesce());
-                return true;
-            case Quiesce.Asked when nowMs < quiesceUntilMs:
-                Due(quiesceUntilMs);
-                return false;
-            default:
-                return Leave(RoleCodes.Stopping, cause);
+            quiesce = Quiesce.Asked;
+            quiesceUntilMs = nowMs + 2 * timings.DetectionMs;
+            Emit(new RoleEffect.Quiesce());
+            return false;
         }
+
+        if (quiesce == Quiesce.Asked)
+            Due(quiesceUntilMs);
+        return quiesce == Quiesce.Done || nowMs >= quiesceUntilMs;
     }
 
     /// <summary>Swap: the VM, then everything flushed on both hosts, then the handover. Until it is asked it can be given up; from then on
@@ -183,26 +189,19 @@ public sealed partial class RoleMachine
             return BeginStop(timings.GracefulStopMs);
         }
 
-        switch (quiesce)
+        if (!QuiesceEnded(out var asked))
+            return asked;
+        if (quiesce != Quiesce.Done)
         {
-            case Quiesce.None:
-                quiesce = Quiesce.Asked;
-                quiesceUntilMs = nowMs + 2 * timings.DetectionMs;
-                Emit(new RoleEffect.Quiesce());
-                return true;
-            case Quiesce.Asked when nowMs < quiesceUntilMs:
-                Due(quiesceUntilMs);
-                return false;
-            case Quiesce.Asked:
-                GiveUpSwap("The copies could not be flushed in time.");
-                return true;
-            default:
-                Due(askNotBeforeMs);
-                if (!Durable || open is not null || nowMs < askNotBeforeMs)
-                    return false;
-                Ask(RecordChange.Handover);
-                return true;
+            GiveUpSwap("The copies could not be flushed in time.");
+            return true;
         }
+
+        Due(askNotBeforeMs);
+        if (!Durable || open is not null || nowMs < askNotBeforeMs)
+            return false;
+        Ask(RecordChange.Handover);
+        return true;
     }
 
     private void OnQuiesced()
@@ -255,6 +254,8 @@ public sealed partial class RoleMachine
         work = Work.Off;
         paused = stopFails = false;
         workloadReason = stopped.Reason;
+        // The look from before the stop is old by now, and the time for it may be over: a guest takes what it needs to shut down.
+        swapLookUntilMs = nowMs + timings.DetectionMs;
         if (!unexpected || phase != Phase.Serving)
             return;
         if (stopped.Clean)
@@ -286,9 +287,10 @@ public sealed partial class RoleMachine
     private void CountCrash(string reason)
     {
         startNotBeforeMs = nowMs + RestartAfterMs;
-        if (LeaseNeeded && !LeaseValid)
+        // The guard's doing, and not the VM's fault; the news of it may come after the next lease.
+        if ((LeaseNeeded && !LeaseValid) || nowMs - thawedMs < timings.DetectionMs)
         {
-            cause = $"The VM ended without a lease. {reason}"; // The guard's doing, and not the VM's fault.
+            cause = $"The VM ended without a lease. {reason}";
             return;
         }
 

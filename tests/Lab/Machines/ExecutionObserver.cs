@@ -4,7 +4,7 @@ namespace Pollux.Lab.Machines;
 
 /// <summary>
 /// Watches the real QEMU processes of all hosts and records every moment at which two hosts execute the same VM.
-/// A paused VM does not execute. Only when two hosts have a process is libvirt asked for its state: A, B, then A again,
+/// A paused VM does not execute, nor does one whose process is halted by a signal. Only when two hosts have a process is libvirt asked for its state: A, B, then A again,
 /// so that "running, running, running" proves an overlap and no order of pausing and starting can fake one.
 /// </summary>
 public sealed class ExecutionObserver : IAsyncDisposable
@@ -76,7 +76,7 @@ public sealed class ExecutionObserver : IAsyncDisposable
     /// <summary>Without libvirt's answer a process that exists counts as executing: the worse assumption.</summary>
     private async Task<bool> ExecutesAsync(LabHost host)
     {
-        if (TryProcessOf(host) is null)
+        if (TryProcessOf(host) is not { } id || ProcFs.State(id) == 'T')
             return false;
         try
         {

@@ -1,4 +1,3 @@
-using System.Diagnostics;
 using System.Globalization;
 
 namespace Pollux.Lab.Machines;
@@ -33,8 +32,13 @@ public static class LabFolder
         });
     }
 
-    public static void Claim(string id) =>
-        File.WriteAllText(Path.Combine(Of(id), OwnerFile), $"{Environment.ProcessId} {StartTimeOf(Environment.ProcessId)}");
+    public static void Claim(string id)
+    {
+        var path = Path.Combine(Of(id), OwnerFile);
+        // In one step: who tidies up meanwhile must not read half an owner.
+        File.WriteAllText(path + ".new", $"{Environment.ProcessId} {StartTimeOf(Environment.ProcessId)}");
+        File.Move(path + ".new", path);
+    }
 
     public static void GiveUp(string id) => File.Delete(Path.Combine(Of(id), OwnerFile));
 
@@ -91,16 +95,5 @@ public static class LabFolder
             || StartTimeOf(processId) != startTime;
     }
 
-    private static string StartTimeOf(int processId)
-    {
-        try
-        {
-            using var process = Process.GetProcessById(processId);
-            return process.StartTime.ToUniversalTime().Ticks.ToString(CultureInfo.InvariantCulture);
-        }
-        catch (ArgumentException)
-        {
-            return "";
-        }
-    }
+    private static string StartTimeOf(int processId) => ProcFs.StartTicks(processId)?.ToString(CultureInfo.InvariantCulture) ?? "";
 }

@@ -14,6 +14,7 @@ public sealed class LabNetwork
     private const int SubnetMax = 255;
 
     private readonly HashSet<(string From, string To)> _cuts = [];
+    private readonly HashSet<string> _pulled = [];
     private readonly Dictionary<string, int> _ports = [];
 
     private LabNetwork(string id, int subnet)
@@ -69,18 +70,38 @@ public sealed class LabNetwork
     }
 
     /// <summary>Pulls the cable for good: the port is gone (it comes back with <see cref="PlugAsync"/>).</summary>
-    public async Task UnplugAsync(string host) =>
+    public async Task UnplugAsync(string host)
+    {
+        _pulled.Remove(host);
         await Shell.RunAsync(["ip", "-n", SwitchNamespace, "link", "del", PortOf(host)]);
+    }
 
-    public Task CutCableAsync(string host) => Shell.CheckAsync("ip", "-n", SwitchNamespace, "link", "set", PortOf(host), "down");
+    public Task CutCableAsync(string host)
+    {
+        _pulled.Add(host);
+        return Shell.CheckAsync("ip", "-n", SwitchNamespace, "link", "set", PortOf(host), "down");
+    }
 
-    public Task HealCableAsync(string host) => Shell.CheckAsync("ip", "-n", SwitchNamespace, "link", "set", PortOf(host), "up");
+    public Task HealCableAsync(string host)
+    {
+        _pulled.Remove(host);
+        return Shell.CheckAsync("ip", "-n", SwitchNamespace, "link", "set", PortOf(host), "up");
+    }
 
     /// <summary>Frames between two hosts vanish in both directions; everything else passes.</summary>
     public Task CutBetweenAsync(string one, string other) => ChangeCutsAsync(cuts =>
     {
         cuts.Add((one, other));
         cuts.Add((other, one));
+    });
+
+    /// <summary>Frames between any two of these vanish, from one moment on.</summary>
+    public Task CutAllBetweenAsync(params string[] hosts) => ChangeCutsAsync(cuts =>
+    {
+        foreach (var from in hosts)
+            foreach (var to in hosts)
+                if (from != to)
+                    cuts.Add((from, to));
     });
 
     /// <summary>Frames from one host to another vanish; the way back passes.</summary>
@@ -92,7 +113,12 @@ public sealed class LabNetwork
         cuts.Remove((other, one));
     });
 
-    public Task HealAllAsync() => ChangeCutsAsync(cuts => cuts.Clear());
+    public async Task HealAllAsync()
+    {
+        await ChangeCutsAsync(cuts => cuts.Clear());
+        foreach (var host in _pulled.ToList())
+            await HealCableAsync(host);
+    }
 
     private async Task ChangeCutsAsync(Action<HashSet<(string From, string To)>> change)
     {

@@ -6,7 +6,7 @@ namespace Pollux.Lab.Machines;
 public static class LabRequirements
 {
     private static readonly string[] Programs =
-        ["ip", "nft", "unshare", "nsenter", "setsid", "libvirtd", "virsh", "qemu-system-x86_64", "mkfs.ext4", "gcc", "busybox"];
+        ["ip", "nft", "unshare", "nsenter", "setsid", "libvirtd", "virsh", "qemu-system-x86_64", "mkfs.ext4", "gcc", "busybox", "getfattr"];
 
     /// <summary>Why the lab cannot run here, with the cure; null when it can.</summary>
     public static string? MissingReason()
@@ -15,13 +15,15 @@ public static class LabRequirements
             return "The lab needs Linux.";
         if (!Environment.IsPrivilegedProcess)
             return "The lab needs root (namespaces, mounts, loop devices): run it with sudo.";
-        var missing = Programs.Where(program => !IsOnPath(program)).ToList();
-        if (missing.Count > 0)
+        if (Missing(Programs) is { Count: > 0 } missing)
             return $"These programs are missing: {string.Join(", ", missing)}; eng/setup installs them.";
         if (!File.Exists("/dev/fuse"))
             return "There is no /dev/fuse: load the kernel module 'fuse'.";
         return GuestImage.MissingReason() is { } guest ? $"The lab has no guest: {guest}." : NamespacesReason();
     }
+
+    /// <summary>Which of these programs are not there.</summary>
+    public static IReadOnlyList<string> Missing(IEnumerable<string> programs) => [.. programs.Where(program => !IsOnPath(program))];
 
     private static string? NamespacesReason()
     {

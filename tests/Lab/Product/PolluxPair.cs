@@ -103,6 +103,13 @@ public sealed class PolluxPair : IAsyncDisposable
         await StartDataPlaneAsync(host, waitUntilReady: false);
     }
 
+    /// <summary>What a host says of itself, by its own command; null while its data plane does not answer.</summary>
+    public async Task<LocalStatus?> TryGetLocalStatusAsync(LabHost host)
+    {
+        var answer = await host.ExecAsync(["dotnet", _hostProgram, "status", "--json"]);
+        return answer.Succeeded ? JsonSerializer.Deserialize<LocalStatus>(answer.Output, FleetStatus.Json) : null;
+    }
+
     /// <summary>Runs the <c>pollux</c> command on the control plane's machine.</summary>
     public Task<ShellResult> CliAsync(params string[] arguments) =>
         Machines.Control.ExecAsync(

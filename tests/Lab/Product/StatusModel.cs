@@ -28,6 +28,13 @@ public sealed record ModuleStatus(
     public bool IsMirrored =>
         Hosts is { Count: 2 } && Hosts.Any(one => one is { Role: "PRIM", Ready: true }) && Hosts.Any(one => one is { Role: "SECOND", Ready: true });
 
+    /// <summary>Each host was heard at or after this moment. Before that the control plane shows what a host said last, up to the time
+    /// after which it calls it unreachable: a fault that has just been healed need not show at all.</summary>
+    public bool IsHeardSince(DateTimeOffset moment) => Hosts is { } hosts && hosts.All(one => one.AsOfUnixMs >= moment.ToUnixTimeMilliseconds());
+
+    /// <summary>The record names both hosts as holding every acknowledged write.</summary>
+    public bool BothInSync => Record?.InSync is { Count: 2 };
+
     public bool IsStopped => Hosts is { Count: 2 } && Hosts.All(one => one is { Role: "STOP", Ready: true });
 
     /// <summary>One line for messages.</summary>
@@ -40,7 +47,7 @@ public sealed record ModuleStatus(
 
 public sealed record ModuleOnHost(
     string Host, string Role, bool Ready, string DataState, string Code, string Cause, string? VmState,
-    ReplicationStatus? Replication, IReadOnlyList<ProblemStatus>? Problems, IReadOnlyList<EventStatus>? Events)
+    ReplicationStatus? Replication, IReadOnlyList<ProblemStatus>? Problems, IReadOnlyList<EventStatus>? Events, long AsOfUnixMs)
 {
     public override string ToString() =>
         $"{ModuleStatus.ShortName(Host)} {Role}{(Ready ? "" : "…")} {DataState} vm={VmState} [{Code}] {Cause}"
@@ -54,3 +61,14 @@ public sealed record ReplicationStatus(
 public sealed record ProblemStatus(string Code, string? Title, string? Cause, string? Action);
 
 public sealed record EventStatus(long UnixMs, string Kind, string Text, string? TraceId);
+
+/// <summary>What the lab reads of <c>pollux-host status --json</c>: a host's own word, with or without a control plane.</summary>
+public sealed record LocalStatus(LocalObserved Observed)
+{
+    /// <summary>The module on this host; names come with or without their cluster.</summary>
+    public LocalModule? On(string module) => Observed.Modules.FirstOrDefault(one => ModuleStatus.ShortName(one.Module) == module);
+}
+
+public sealed record LocalObserved(IReadOnlyList<LocalModule> Modules);
+
+public sealed record LocalModule(string Module, string Role, bool Ready, string Code, string Cause, string? VmState);

@@ -14,6 +14,9 @@ public sealed class WritingModule : IAsyncDisposable
     /// <summary>From the demand to the first record: libvirt, TCG boot of a small kernel, on cores that are shared.</summary>
     private static readonly TimeSpan BootMax = TimeSpan.FromSeconds(45);
 
+    private static readonly TimeSpan InSyncMax = TimeSpan.FromSeconds(60);
+    private const int StopsMax = 3;
+
     private readonly PolluxPair _pair;
     private readonly GuestDomain _guest;
 
@@ -74,33 +77,47 @@ public sealed class WritingModule : IAsyncDisposable
         }, () => last?.ToString() ?? "no answer of the control plane", TimeSpan.FromMilliseconds(100));
     }
 
-    public Task<ModuleStatus> WaitUntilMirroredAsync(TimeSpan deadline) =>
-        WaitForAsync("both hosts are in sync (PRIM and SECOND, ready)", deadline, status => status.IsMirrored);
+    /// <summary>Waits until both hosts say, after the beginning of this wait, that they are in sync.</summary>
+    public Task<ModuleStatus> WaitUntilMirroredAsync(TimeSpan deadline)
+    {
+        var begun = DateTimeOffset.UtcNow;
+        return WaitForAsync("both hosts are in sync (PRIM and SECOND, ready)", deadline, status => status.IsMirrored && status.IsHeardSince(begun));
+    }
+
+    /// <summary>Waits for what a host says of the module by its own command, the control plane being in reach or not.</summary>
+    public async Task WaitForLocalAsync(string what, LabHost host, TimeSpan deadline, Func<LocalModule, bool> condition)
+    {
+        LocalModule? last = null;
+        await Eventually.TrueAsync(what, deadline, async () =>
+        {
+            last = (await _pair.TryGetLocalStatusAsync(host))?.On(Name) ?? last;
+            return last is not null && condition(last);
+        }, () => last?.ToString() ?? $"no answer of {host.Name}", TimeSpan.FromMilliseconds(200));
+    }
 
     /// <summary>Waits until the guest on one host, in its newest boot, has acknowledged this many more records.</summary>
     public async Task WaitForRecordsAsync(string host, ulong more)
     {
         var goal = AcknowledgedMax + more;
-        await Eventually.TrueAsync($"the guest on {host} acknowledges record {goal}", BootMax,
-            () => Serials[host].AcknowledgedMax >= goal,
-            () => Describe(host));
+        await ExplainAsync(Eventually.GetAsync($"the guest on {host} acknowledges record {goal}", BootMax,
+            () => Task.FromResult(Serials[host].AcknowledgedMax >= goal ? host : null), () => Describe(host)));
     }
 
     /// <summary>Waits for a boot on a host that began at or after a moment, and for its first acknowledged record.</summary>
     public Task<GuestBoot> WaitForBootAsync(string host, DateTimeOffset since) =>
-        Eventually.GetAsync($"the guest boots on {host} and writes", BootMax,
+        ExplainAsync(Eventually.GetAsync($"the guest boots on {host} and writes", BootMax,
             () => Task.FromResult(Serials[host].Last is { Acknowledged: not null } boot && boot.FirstOutputAt >= since ? boot : null),
-            () => Describe(host));
+            () => Describe(host)));
 
     /// <summary>The path of a host's copy, as the machine sees it: the files below the mount.</summary>
     public string CopyOn(string host) => _pair.Machines[host].OnMachine(_guest.Folder);
 
-    /// <summary>Stops the module and checks all that must hold after any fault: never two hosts running it, no acknowledged
+    /// <summary>Stops the mirrored module and checks all that must hold after any fault: never two hosts running it, no acknowledged
     /// record lost, both copies equal.</summary>
     /// <returns>What is wrong, one sentence each; empty when all is well.</returns>
     public async Task<ModuleVerdict> JudgeAsync()
     {
-        await StopAsync();
+        await StopInSyncAsync();
         var wrong = new List<string>(Observer.Violations.Select(text => "Two hosts ran the VM: " + text));
         ulong lost = 0;
         foreach (var host in _pair.Machines.Hosts)
@@ -122,10 +139,41 @@ public sealed class WritingModule : IAsyncDisposable
         return new ModuleVerdict(lost, wrong);
     }
 
+    /// <summary>Stops the module with both copies in sync. A peer that falls behind during the stop, on a busy machine, is left out as it
+    /// has to be: then the copies may differ, and the stop is done again.</summary>
+    private async Task StopInSyncAsync()
+    {
+        for (var left = StopsMax; ; left--)
+        {
+            await StopAsync();
+            var status = await TryGetStatusAsync();
+            if (status is { BothInSync: true })
+                return;
+            if (left == 1)
+                throw new LabException($"Stopped {StopsMax} times, and never with both hosts in sync: {status}");
+            await StartAsync();
+            await WaitUntilMirroredAsync(InSyncMax);
+        }
+    }
+
     /// <summary>What the guest's console and its process on a host look like, for messages.</summary>
     private string Describe(string host) =>
-        $"console of {host}: {Serials[host].Last?.ToString() ?? "silent"}; process: "
-        + (ExecutionObserver.ProcessOf(_pair.Machines[host], Name) is { } id ? $"{id}, threads {ProcFs.Threads(id)}" : "none");
+        $"console of {host}: {Serials[host].Last?.ToString() ?? "silent"}; "
+        + string.Join("; ", _pair.Machines.Hosts.Select(one => $"process on {one.Name}: "
+            + (ExecutionObserver.ProcessOf(one, Name) is { } id ? $"{id}, threads {ProcFs.Threads(id)}" : "none")));
+
+    /// <summary>A failed wait for the guest says what the product thinks of it, too.</summary>
+    private async Task<T> ExplainAsync<T>(Task<T> wait)
+    {
+        try
+        {
+            return await wait;
+        }
+        catch (LabException e)
+        {
+            throw new LabException($"{e.Message}; the control plane says: {(await TryGetStatusAsync())?.ToString() ?? "nothing"}");
+        }
+    }
 
     public async ValueTask DisposeAsync()
     {

@@ -6,18 +6,29 @@ namespace Pollux.Tests.Simulation.Model;
 internal sealed class SimVm(World world, SimHost host)
 {
     private const int WritesOpenMax = 3;
+    private const long GuardSilenceMs = 2_000;
 
     private int instance;
     private bool starting;
     private bool exists;
     private bool paused;
+    private bool pauseWished;
+
+    /// <summary>Pauses that the hypervisor has been asked for and has not done yet.</summary>
+    private int pausesOpen;
+
+    /// <summary>By the guard, with a signal.</summary>
+    private bool halted;
     private long leaseUntilMs;
     private readonly HashSet<int> blocksOpen = [];
+
+    /// <summary>Ends that the VM hears of when it goes on, if it ever does; none of them counts as an acknowledgement.</summary>
+    private readonly List<Action> unheard = [];
     private bool flushOpen;
     private int startsToFail;
 
     /// <summary>Executes guest code at this moment.</summary>
-    public bool Executes => exists && !paused;
+    public bool Executes => exists && !paused && !halted;
 
     public bool MayRun => exists || starting;
 
@@ -30,7 +41,8 @@ internal sealed class SimVm(World world, SimHost host)
         }
 
         starting = true;
-        paused = false;
+        paused = pauseWished = halted = false;
+        pausesOpen = 0;
         var mine = ++instance;
         host.After(world.Random.Between(20, 250), () => Begin(mine));
     }
@@ -55,6 +67,7 @@ internal sealed class SimVm(World world, SimHost host)
 
         exists = true;
         blocksOpen.Clear();
+        unheard.Clear();
         flushOpen = false;
         host.Say($"VM runs{(paused ? ", paused" : "")}");
         world.Truth.WorkloadBegins(host);
@@ -67,7 +80,7 @@ internal sealed class SimVm(World world, SimHost host)
     {
         if (mine != instance || !exists)
             return;
-        if (!paused && world.GuestWrites)
+        if (Executes && world.GuestWrites)
             Work(mine);
         Live(mine);
     });
@@ -94,6 +107,12 @@ internal sealed class SimVm(World world, SimHost host)
     {
         if (mine != instance || !exists)
             return false;
+        if (halted)
+        {
+            unheard.Add(action);
+            return false;
+        }
+
         action();
         return true;
     }
@@ -120,36 +139,71 @@ internal sealed class SimVm(World world, SimHost host)
     {
         if (world.Sabotage == Sabotage.NoPause)
             return;
-        var mine = instance;
+        pauseWished = true;
         if (starting)
             paused = true;
-        host.After(world.Random.Between(0, world.DetectionMs / 10), () =>
+        var mine = instance;
+        pausesOpen++;
+        // On a busy machine the hypervisor takes longer than the guard's patience.
+        host.After(world.Random.Between(0, world.Random.Chance(200) ? 2 * world.DetectionMs : world.DetectionMs / 10), () => PauseNow(mine));
+    }
+
+    private void PauseNow(int mine)
+    {
+        if (mine != instance)
+            return;
+        if (halted)
         {
-            if (mine != instance || (!exists && !starting) || paused)
-                return;
-            paused = true;
-            host.Say("VM paused");
-        });
+            host.After(20, () => PauseNow(mine)); // The hypervisor's call waits.
+            return;
+        }
+
+        pausesOpen--;
+        if ((!exists && !starting) || paused)
+            return;
+        paused = true;
+        host.Say("VM paused");
     }
 
     public void Resume()
     {
+        pauseWished = false;
         var mine = instance;
+        host.After(world.DetectionMs / 10 + 1, () => ResumeNow(mine));
+    }
+
+    private void ResumeNow(int mine)
+    {
+        if (mine != instance || pauseWished)
+            return;
         // The driver takes one command after the other.
-        host.After(world.DetectionMs / 10 + 1, () =>
+        if (pausesOpen > 0)
         {
-            if (mine != instance || !paused || host.ClockMs >= leaseUntilMs)
-                return;
-            paused = false;
-            host.Say("VM resumes");
-            world.Truth.CheckExecution();
-            WatchLease();
-        });
+            host.After(20, () => ResumeNow(mine));
+            return;
+        }
+
+        if (!paused || host.ClockMs >= leaseUntilMs)
+            return;
+        paused = false;
+        host.Say("VM resumes");
+        world.Truth.CheckExecution();
+        WatchLease();
     }
 
     public void Lease(long untilMs)
     {
         leaseUntilMs = untilMs;
+        if (halted && host.ClockMs < untilMs)
+        {
+            halted = false;
+            host.Say("the guard lets the VM go on");
+            foreach (var end in unheard)
+                end();
+            unheard.Clear();
+            world.Truth.CheckExecution();
+        }
+
         WatchLease();
     }
 
@@ -160,8 +214,24 @@ internal sealed class SimVm(World world, SimHost host)
             return;
         world.Schedule.At(host.TrueMs(leaseUntilMs + world.DetectionMs / 8), () =>
         {
-            if (Executes && leaseUntilMs != long.MaxValue && host.ClockMs >= leaseUntilMs + world.DetectionMs / 8)
+            if (!Executes || leaseUntilMs == long.MaxValue || host.ClockMs < leaseUntilMs + world.DetectionMs / 8)
+                return;
+            if (leaseUntilMs == 0 || world.Random.Chance(100))
                 KillAndReport("the guard killed it: no lease");
+            else
+                Halt();
+        });
+    }
+
+    private void Halt()
+    {
+        halted = true;
+        host.Say("the guard halts the VM: no lease");
+        var mine = instance;
+        world.Schedule.After(GuardSilenceMs, () =>
+        {
+            if (mine == instance && halted && host.Frozen)
+                KillAndReport("the guard killed it: the data plane is silent");
         });
     }
 
@@ -211,7 +281,8 @@ internal sealed class SimVm(World world, SimHost host)
     {
         if (exists || starting)
             host.Say($"VM ends: {why}");
-        exists = starting = paused = false;
+        exists = starting = paused = pauseWished = halted = false;
+        pausesOpen = 0;
         instance++;
     }
 }

@@ -70,10 +70,10 @@ internal static class SimulationRun
     }
 
     private static bool Whole(World world) =>
-        world.Hosts.Any(host => host.Machine?.View is { Role: Role.Prim, Ready: true })
+        world.Hosts.Any(host => host.Machine?.View is { Role: Role.Prim, Ready: true } && host.Vm.Executes)
         && world.Hosts.Any(host => host.Machine?.View is { Role: Role.Second, Ready: true });
 
     private static string Tell(SimHost host) => host.Machine is { } machine
-        ? $"{host.Name} is {machine.View.Role} {machine.View.Code}, {machine.View.Record}, {machine.View.DataState}, waits for {machine.View.WaitsFor}"
+        ? $"{host.Name} is {machine.View.Role} {machine.View.Code}, {machine.View.Record}, {machine.View.DataState}, waits for {machine.View.WaitsFor}, VM executes: {host.Vm.Executes}"
         : $"{host.Name} is down";
 }

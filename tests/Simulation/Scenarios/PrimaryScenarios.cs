@@ -163,6 +163,20 @@ public sealed class PrimaryScenarios
     }
 
     [Fact]
+    public void A_swap_of_a_vm_that_takes_longer_to_stop_than_the_detection_time_looks_for_the_arbiter_again_and_goes_on()
+    {
+        var a = StartPair();
+        a.Feed(new RoleInput.Command(Guid.NewGuid(), RoleCommand.Swap));
+        a.Looked(Pair);
+        a.WaitAnswered(4_000);
+        a.Feed(new RoleInput.WorkloadStopped(true, "shut down"));
+        Assert.Equal(0, a.Count<RoleEffect.CommandDone>());
+        a.Looked(Pair);
+        a.Feed(new RoleInput.Quiesced());
+        Assert.Equal(RecordChange.Handover, a.Change!.Change);
+    }
+
+    [Fact]
     public void A_swap_is_given_up_and_the_vm_runs_on_if_it_does_not_stop()
     {
         var a = StartPair();
@@ -228,6 +242,25 @@ public sealed class PrimaryScenarios
         Assert.Equal(4, a.Count<RoleEffect.StartWorkload>());
         Assert.Equal(RoleCodes.WorkloadFailed.Code, a.View.Code);
         a.Check();
+    }
+
+    [Fact]
+    public void A_vm_killed_without_a_lease_is_started_again_however_often_and_whenever_the_news_comes()
+    {
+        var a = StartPair();
+        for (var times = 0; times < 5; times++)
+        {
+            a.Wait(1_600);
+            if (times % 2 == 0)
+                a.Feed(new RoleInput.WorkloadStopped(false, "killed"));
+            a.Answer();
+            if (times % 2 == 1)
+                a.Feed(new RoleInput.WorkloadStopped(false, "killed"));
+            a.WaitAnswered(1_200);
+            Assert.Equal(times + 2, a.Count<RoleEffect.StartWorkload>());
+            a.Feed(new RoleInput.WorkloadStarted());
+            Assert.True(a.View is { Role: Role.Prim, Ready: true });
+        }
     }
 
     [Fact]

@@ -20,6 +20,9 @@ internal sealed class FakeHypervisor : IHypervisor
     /// <summary>This domain runs although the call that started it does not say so.</summary>
     public string? StartsLate { get; set; }
 
+    /// <summary>The reason that goes with a stopped domain.</summary>
+    public volatile string StoppedReason = "crashed";
+
     /// <summary>The reason that goes with a paused domain.</summary>
     public volatile string PausedReason = "user";
 
@@ -56,30 +59,46 @@ internal sealed class FakeHypervisor : IHypervisor
     public Task<DomainStatus> LookAsync(string domain, CancellationToken cancel) =>
         Task.FromResult(new DomainStatus(Get(domain), Get(domain) switch
         {
-            DomainState.Stopped => "crashed",
+            DomainState.Stopped => StoppedReason,
             DomainState.Paused => PausedReason,
             _ => "",
         }));
 
-    /// <summary>Does nothing: a domain of the fake ends by its calls only.</summary>
+    /// <summary>Domains whose process is halted by a signal.</summary>
+    public ConcurrentDictionary<string, bool> Halted { get; } = new();
+
+    public bool IsHalted(string domain) => Halted.ContainsKey(domain);
+
+    /// <summary>Domains whose process was killed and waits for its I/O: the hypervisor takes them for active still.</summary>
+    public ConcurrentDictionary<string, bool> Exiting { get; } = new();
+
+    /// <summary>A call, by its first word, is done when its task has ended.</summary>
+    public ConcurrentDictionary<string, Task> After { get; } = new();
+
+    /// <summary>Ends a halted domain, which does not hear the hypervisor; all others end by their calls only.</summary>
     public void KillEmulator(string domain)
     {
+        Calls.Enqueue("kill");
+        if (Halted.TryRemove(domain, out _))
+            Set(domain, DomainState.Stopped);
     }
 
-    public int? EmulatorPid(string domain) => Get(domain) is DomainState.Running or DomainState.Paused ? 1 : null;
+    public int? EmulatorPid(string domain) => Get(domain) is DomainState.Running or DomainState.Paused && !Exiting.ContainsKey(domain) ? 1 : null;
 
     public ValueTask DisposeAsync() => ValueTask.CompletedTask;
 
-    private Task<HypervisorAnswer> Do(string call, string domain, DomainState? state)
+    private async Task<HypervisorAnswer> Do(string call, string domain, DomainState? state)
     {
         Calls.Enqueue(call);
         Before?.Invoke(call);
+        if (After.TryGetValue(call, out var gate))
+            await gate;
         if (call == "start" && domain == StartsLate)
             Set(domain, DomainState.Running);
         if (Instead.TryGetValue(call, out var answer))
-            return Task.FromResult(answer);
-        if (state is { } reached)
+            return answer;
+        if (state is { } reached && !Halted.ContainsKey(domain))
             Set(domain, reached);
-        return Task.FromResult(new HypervisorAnswer(CallOutcome.Done, ""));
+        return new HypervisorAnswer(CallOutcome.Done, "");
     }
 }

@@ -38,18 +38,92 @@ public sealed class GuardTests : IDisposable
     }
 
     [Fact]
-    public async Task An_expired_lease_kills_the_vm_not_earlier_and_not_before_renewals_end()
+    public async Task An_expired_lease_halts_the_vm_not_earlier_and_the_next_lease_lets_it_go_on()
     {
         using var emulator = new DummyEmulator(DummyEmulator.NewName());
         using var guard = new Guarding();
-        var until = BootClock.NowMs + 200;
+        guard.Say(GuardLines.Lease(new GuardedDomain(emulator.Domain, BootClock.NowMs + 200, GuardedPhase.Running)));
+        var until = BootClock.NowMs + 600;
         guard.Say(GuardLines.Lease(new GuardedDomain(emulator.Domain, until, GuardedPhase.Running)));
-        until = BootClock.NowMs + 600;
-        guard.Say(GuardLines.Lease(new GuardedDomain(emulator.Domain, until, GuardedPhase.Running)));
-        await emulator.ExitAsync(Cancel);
+        await UntilAsync(() => EmulatorProcess.IsHalted(emulator.Pid));
         Assert.True(BootClock.NowMs >= until);
-        guard.EndInput();
-        await guard.Ended.WaitAsync(Cancel);
+
+        guard.Say(GuardLines.Lease(new GuardedDomain(emulator.Domain, long.MaxValue, GuardedPhase.Running)));
+        await UntilAsync(() => !EmulatorProcess.IsHalted(emulator.Pid));
+        Assert.False(emulator.HasExited);
+    }
+
+    [Fact]
+    public async Task A_halted_vm_stays_halted_whoever_lets_it_go_on_until_it_is_known_to_be_paused()
+    {
+        using var emulator = new DummyEmulator(DummyEmulator.NewName());
+        using var guard = new Guarding();
+        guard.Say(GuardLines.Lease(new GuardedDomain(emulator.Domain, 1, GuardedPhase.Running)));
+        await UntilAsync(() => EmulatorProcess.IsHalted(emulator.Pid));
+        EmulatorProcess.Continue(emulator.Domain);
+        await UntilAsync(() =>
+        {
+            guard.Say(GuardLines.Alive);
+            return EmulatorProcess.IsHalted(emulator.Pid);
+        });
+        guard.Say(GuardLines.Lease(new GuardedDomain(emulator.Domain, 1, GuardedPhase.Paused)));
+        await UntilAsync(() => !EmulatorProcess.IsHalted(emulator.Pid));
+        Assert.False(emulator.HasExited);
+    }
+
+    [Fact]
+    public async Task A_silent_data_plane_loses_its_halted_vm_and_one_that_says_anything_does_not()
+    {
+        using var emulator = new DummyEmulator(DummyEmulator.NewName());
+        using var guard = new Guarding();
+        guard.Say(GuardLines.Lease(new GuardedDomain(emulator.Domain, 1, GuardedPhase.Running)));
+        var lastSaid = BootClock.NowMs;
+        var talkUntil = lastSaid + 2 * GuardProcess.SilenceMaxMs;
+        while (BootClock.NowMs < talkUntil)
+        {
+            guard.Say(GuardLines.Alive);
+            lastSaid = BootClock.NowMs;
+            await Task.Delay(100, Cancel);
+        }
+
+        Assert.False(emulator.HasExited);
+        await emulator.ExitAsync(Cancel);
+        Assert.True(BootClock.NowMs - lastSaid >= GuardProcess.SilenceMaxMs);
+    }
+
+    [Fact]
+    public async Task A_new_guard_lets_a_vm_go_on_that_an_earlier_one_has_halted()
+    {
+        using var emulator = new DummyEmulator(DummyEmulator.NewName());
+        EmulatorProcess.Halt(emulator.Domain);
+        await UntilAsync(() => EmulatorProcess.IsHalted(emulator.Pid));
+        using var guard = new Guarding();
+        guard.Say(GuardLines.Lease(new GuardedDomain(emulator.Domain, long.MaxValue, GuardedPhase.Running)));
+        await UntilAsync(() => !EmulatorProcess.IsHalted(emulator.Pid));
+    }
+
+    [Fact]
+    public async Task The_client_of_a_data_plane_that_has_nothing_to_say_keeps_a_halted_vm_alive()
+    {
+        using var emulator = new DummyEmulator(DummyEmulator.NewName());
+        var lockPath = Path.GetTempFileName();
+        try
+        {
+            using (var client = new GuardClient(() => new(
+                "dotnet", [Path.Combine(AppContext.BaseDirectory, "pollux-host.dll"), "guard", "--lock", lockPath])))
+            {
+                client.Lease(new GuardedDomain(emulator.Domain, 1, GuardedPhase.Running));
+                await UntilAsync(() => EmulatorProcess.IsHalted(emulator.Pid));
+                await Task.Delay((int)GuardProcess.SilenceMaxMs * 2, Cancel);
+                Assert.False(emulator.HasExited);
+            }
+
+            await emulator.ExitAsync(Cancel);
+        }
+        finally
+        {
+            File.Delete(lockPath);
+        }
     }
 
     [Fact]
@@ -57,13 +131,13 @@ public sealed class GuardTests : IDisposable
     {
         using var paused = new DummyEmulator(DummyEmulator.NewName());
         using var forgotten = new DummyEmulator(DummyEmulator.NewName());
-        using var expired = new DummyEmulator(DummyEmulator.NewName());
+        using var givenUp = new DummyEmulator(DummyEmulator.NewName());
         using var guard = new Guarding();
         guard.Say(GuardLines.Lease(new GuardedDomain(paused.Domain, 1, GuardedPhase.Paused)));
         guard.Say(GuardLines.Lease(new GuardedDomain(forgotten.Domain, long.MaxValue, GuardedPhase.Running)));
-        guard.Say(GuardLines.Lease(new GuardedDomain(expired.Domain, 1, GuardedPhase.Running)));
-        // That the expired one dies shows that the guard has looked at all three.
-        await expired.ExitAsync(Cancel);
+        guard.Say(GuardLines.Lease(new GuardedDomain(givenUp.Domain, 0, GuardedPhase.Running)));
+        // That the last one dies shows that the guard has looked at all three.
+        await givenUp.ExitAsync(Cancel);
         Assert.False(paused.HasExited);
         guard.Say(GuardLines.Forget(paused.Domain));
         guard.Say(GuardLines.Forget(forgotten.Domain));
@@ -110,6 +184,12 @@ public sealed class GuardTests : IDisposable
     }
 
     public void Dispose() => _patience.Dispose();
+
+    private async Task UntilAsync(Func<bool> reached)
+    {
+        while (!reached())
+            await Task.Delay(5, Cancel);
+    }
 
     /// <summary>A guard on a thread of the test, fed through a pipe like the real one.</summary>
     private sealed class Guarding : IDisposable

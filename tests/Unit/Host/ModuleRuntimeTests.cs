@@ -234,6 +234,34 @@ public sealed class ModuleRuntimeTests : IAsyncDisposable
         Assert.False(slot.Gone);
     }
 
+    [Fact]
+    public async Task A_verdict_on_a_module_is_not_one_on_the_next_module_of_its_name()
+    {
+        var first = new DesiredModule(
+            Module, ModulePhase.Preparing, _directory, null, Self, 2_000, false, new RecordMessage(_incarnation, 1, null, [Self]), null);
+        var next = first with { Record = first.Record with { Incarnation = Guid.NewGuid() } };
+        var maker = new Maker(_runtime);
+        var slot = new ModuleSlot(Module, Self, maker);
+        await UntilAsync(() => !slot.Reconcile(first, _nowMs), "the first verdict");
+        Assert.NotNull(slot.Observe()!.Preparation);
+
+        // The first was deleted and the next made between two looks: this host never saw the name without a module.
+        maker.Preparing = new TaskCompletionSource<PreparationVerdict>();
+        Assert.True(slot.Reconcile(next, _nowMs));
+        Assert.Null(slot.Observe()!.Preparation);
+        // A module that came and went while it was checked leaves its verdict to nobody.
+        var last = first with { Record = first.Record with { Incarnation = Guid.NewGuid() } };
+        var overtaken = maker.Preparing;
+        maker.Preparing = null;
+        Assert.True(slot.Reconcile(last, _nowMs));
+        overtaken.SetResult(new PreparationVerdict(false, null));
+        await UntilAsync(() => !slot.Reconcile(last, _nowMs), "the last verdict");
+        Assert.True(slot.Observe()!.Preparation!.Accepted);
+        Assert.Equal(3, maker.Prepared);
+        Assert.False(slot.Reconcile(last, _nowMs));
+        Assert.Equal(3, maker.Prepared);
+    }
+
     public async ValueTask DisposeAsync()
     {
         await _runtime.DisposeAsync();
@@ -296,12 +324,15 @@ public sealed class ModuleRuntimeTests : IAsyncDisposable
     {
         public int Prepared { get; private set; }
 
+        /// <summary>A check that is under way, in place of one that ends at once.</summary>
+        public TaskCompletionSource<PreparationVerdict>? Preparing { get; set; }
+
         public int Forgotten { get; private set; }
 
         public Task<PreparationVerdict> PrepareAsync(DesiredModule desired)
         {
             Prepared++;
-            return Task.FromResult(new PreparationVerdict(true, null));
+            return Preparing?.Task ?? Task.FromResult(new PreparationVerdict(true, null));
         }
 
         public Task<ModuleRuntime> OpenAsync(DesiredModule desired) => Task.FromResult(runtime);

@@ -224,6 +224,102 @@ public sealed class WorkloadRunnerTests : IAsyncDisposable
         Assert.True(Assert.IsType<RoleInput.WorkloadStopped>(await ReportAsync()).Commanded);
     }
 
+    [Fact]
+    public async Task A_pause_that_the_hypervisor_does_after_the_lease_is_back_is_undone()
+    {
+        await StartAsync();
+        var slow = new TaskCompletionSource();
+        _hypervisor.After["suspend"] = slow.Task;
+        _runner.Pause();
+        while (!_hypervisor.Calls.Contains("suspend"))
+            await Task.Delay(5, _patience.Token);
+        _runner.Resume();
+        await Task.Delay(200, _patience.Token);
+        Assert.DoesNotContain("resume", _hypervisor.Calls); // It would be overtaken by the pause.
+        slow.SetResult();
+        while (!_hypervisor.Calls.Contains("resume") || _hypervisor.Get("vm1") != DomainState.Running)
+            await Task.Delay(5, _patience.Token);
+        Assert.Equal("running", _runner.State);
+    }
+
+    [Fact]
+    public async Task A_pause_without_an_answer_does_not_keep_a_stop_waiting()
+    {
+        await StartAsync();
+        _hypervisor.After["suspend"] = new TaskCompletionSource().Task;
+        _runner.Pause();
+        while (!_hypervisor.Calls.Contains("suspend"))
+            await Task.Delay(5, _patience.Token);
+        _runner.Stop(0);
+        Assert.IsType<RoleInput.WorkloadStopped>(await ReportAsync());
+    }
+
+    [Fact]
+    public async Task A_vm_that_the_guard_has_halted_is_shown_as_paused_and_killed_by_a_stop()
+    {
+        await StartAsync();
+        _hypervisor.Halted["vm1"] = true;
+        _hypervisor.After["suspend"] = new TaskCompletionSource().Task;
+        _runner.Pause();
+        while (_runner.State != "paused")
+            await Task.Delay(5, _patience.Token);
+        Assert.Equal(GuardedPhase.Running, _guard.Domains["vm1"].Phase); // For the guard it is not paused: it stays halted.
+        _runner.Stop(0);
+        Assert.IsType<RoleInput.WorkloadStopped>(await ReportAsync());
+        Assert.Contains("kill", _hypervisor.Calls);
+    }
+
+    [Fact]
+    public async Task A_vm_given_up_has_no_grace_with_the_guard()
+    {
+        await StartAsync();
+        _runner.Lease(0);
+        Assert.Equal(0, _guard.Domains["vm1"].UntilMs);
+    }
+
+    [Fact]
+    public async Task A_start_waits_for_the_end_of_the_killed_process_and_says_so()
+    {
+        _hypervisor.Set("vm1", DomainState.Running);
+        _hypervisor.Exiting["vm1"] = true;
+        _runner.Start();
+        while (_runner.Waiting is null)
+            await Task.Delay(5, _patience.Token);
+        Assert.DoesNotContain("start", _hypervisor.Calls);
+        Assert.False(_reports.Reader.TryRead(out _));
+
+        _hypervisor.Set("vm1", DomainState.Stopped);
+        _hypervisor.Exiting.Clear();
+        Assert.IsType<RoleInput.WorkloadStarted>(await ReportAsync());
+        Assert.Null(_runner.Waiting);
+    }
+
+    [Fact]
+    public async Task A_start_that_waits_for_a_killed_process_is_given_up_by_a_stop()
+    {
+        _hypervisor.Set("vm1", DomainState.Running);
+        _hypervisor.Exiting["vm1"] = true;
+        _runner.Start();
+        while (_runner.Waiting is null)
+            await Task.Delay(5, _patience.Token);
+        _runner.Stop(60_000);
+        Assert.True(Assert.IsType<RoleInput.WorkloadStopped>(await ReportAsync()).Commanded);
+        Assert.DoesNotContain("start", _hypervisor.Calls);
+    }
+
+    [Fact]
+    public async Task A_guest_that_shut_itself_down_is_no_crash_although_the_hypervisor_hears_of_it_late()
+    {
+        await StartAsync();
+        _hypervisor.StoppedReason = "shutdown";
+        _hypervisor.Exiting["vm1"] = true;
+        await Task.Delay(100, _patience.Token);
+        _hypervisor.Set("vm1", DomainState.Running);
+        await Task.Delay(100, _patience.Token);
+        _hypervisor.Set("vm1", DomainState.Stopped);
+        Assert.True(Assert.IsType<RoleInput.WorkloadStopped>(await ReportAsync()).Clean);
+    }
+
     public async ValueTask DisposeAsync()
     {
         await _runner.DisposeAsync();

@@ -1,6 +1,8 @@
+using System.Text;
 using Pollux.DataPlane.Core.Replication;
 using Pollux.DataPlane.Core.Roles;
 using Pollux.DataPlane.Native;
+using Pollux.DataPlane.Storage;
 
 namespace Pollux.Tests.Unit.Replication;
 
@@ -45,6 +47,40 @@ public class SessionTests
         pair.Exclude();
         Assert.Equal(0, await write.WaitAsync(ReplicationHost.Deadline));
         Assert.Equal(DirtyMap.BlockBytes, pair.A.Engine.Status.DirtyBytes);
+        stall.Release();
+    }
+
+    [ReplicationFact]
+    public async Task Completions_that_begin_further_operations_lose_none_of_those_that_end_together()
+    {
+        const int each = 20;
+        await using var pair = new ReplicationPair();
+        var stall = new StallingStreams();
+        pair.B.Wrap = stall.Wrap;
+        await pair.ServeMirrored();
+        var file = await pair.A.Create("disk");
+        using var ended = new CountdownEvent(2 * each);
+        void Change(int i, Action then) => pair.A.Volume.Mutate(
+            new Mutation(MutationKind.SetXattr) { Object = file, Name = Encoding.UTF8.GetBytes($"user.{i}"), Data = [1] }, (error, _) =>
+            {
+                if (error == 0)
+                    ended.Signal();
+                then();
+            });
+
+        stall.Stall();
+        var writes = new List<Task<int>>();
+        for (var i = 0; i < each; i++)
+        {
+            var number = i;
+            Change(number, () => Change(each + number, () => { }));
+            writes.Add(pair.A.Write(file, number * 8192L, MirroringTests.Pattern(number, 4096)));
+        }
+        pair.A.Expect("lost");
+        pair.Exclude();
+
+        Assert.All(await Task.WhenAll(writes).WaitAsync(ReplicationHost.Deadline), error => Assert.Equal(0, error));
+        Assert.True(ended.Wait(ReplicationHost.Deadline), $"{ended.CurrentCount} operations did not end");
         stall.Release();
     }
 

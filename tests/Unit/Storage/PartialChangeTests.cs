@@ -45,6 +45,24 @@ public sealed class PartialChangeTests
         Assert.Equal((before.Uid, before.Mode, before.SizeBytes), (after.Uid, after.Mode, after.SizeBytes));
     }
 
+    [SmallDiskFact]
+    public void A_file_that_the_operator_has_locked_refuses_changes_and_is_no_fault()
+    {
+        using var disk = new SmallDisk();
+        using var store = ObjectStore.Open(disk.Path);
+        var file = Create(store, "f");
+        SmallDisk.Run("chattr", "+i", disk.Path + "/f");
+
+        foreach (var mask in (AttributeMask[])[AttributeMask.Mode, AttributeMask.Uid, AttributeMask.ModifyTime])
+            Assert.Equal(Errno.EPERM, store.Apply(new Mutation(MutationKind.SetAttributes) { Object = file, Mask = mask, Uid = 3, ModifyTimeNs = 1 }, out _, out _));
+        SmallDisk.Run("chattr", "-i", disk.Path + "/f");
+
+        SmallDisk.Run("chattr", "+a", disk.Path);
+        var create = new Mutation(MutationKind.CreateFile) { Object = ObjectStore.FirstFreeId + 1, Parent = 1, Name = "g"u8.ToArray(), Mode = 0x8000 | 0x1A4, ModifyTimeNs = 1 };
+        Assert.Equal(0, store.Apply(create, out _, out _));
+        SmallDisk.Run("chattr", "-a", disk.Path);
+    }
+
     private static ulong Create(ObjectStore store, string name)
     {
         var create = new Mutation(MutationKind.CreateFile) { Object = ObjectStore.FirstFreeId, Parent = 1, Name = Encoding.UTF8.GetBytes(name), Mode = 0x8000 | 0x1A4 };
@@ -85,7 +103,7 @@ public sealed class PartialChangeTests
             _folder.Dispose();
         }
 
-        private static void Run(string program, params string[] arguments)
+        public static void Run(string program, params string[] arguments)
         {
             using var process = Process.Start(new ProcessStartInfo(program, arguments) { RedirectStandardError = true })!;
             var said = process.StandardError.ReadToEnd();

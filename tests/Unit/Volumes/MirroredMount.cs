@@ -101,10 +101,16 @@ internal sealed class MirroredMount : IAsyncDisposable
     {
         if (Interlocked.Exchange(ref _session, null) is not { } session)
             return UnmountOutcome.Clean;
-        var outcome = session.Stop(FuseSandbox.Timeout);
-        Assert.Null(session.FaultCause);
-        _covered!.Uncover();
-        return outcome;
+        try
+        {
+            var outcome = session.Stop(FuseSandbox.Timeout);
+            Assert.Null(session.FaultCause);
+            return outcome;
+        }
+        finally
+        {
+            _covered!.Uncover();
+        }
     }
 
     private static HashSet<string> Describe(string directory)

@@ -1,0 +1,134 @@
+using System.Diagnostics;
+using System.Globalization;
+using System.Text.Json;
+using System.Text.Json.Serialization;
+using Pollux.DataPlane.Core.Replication;
+using Pollux.DataPlane.Storage;
+using Pollux.Lab.Scenarios;
+
+namespace Pollux.Lab.Benchmarks;
+
+/// <summary>What the durable metadata of a module costs: the activity log and the checkpoint of the dirty ranges on this machine's disk, and,
+/// on hosts of the lab, how much is copied again after the primary has lost power.</summary>
+public static class MetadataBenchmark
+{
+    private const int Activations = 4000;
+    private const int CheckpointRounds = 5;
+    private static readonly int[] RangeCounts = [1_000, 10_000, 100_000, 1_000_000];
+
+    /// <param name="directory">On the file system that is measured; by default /var/tmp.</param>
+    /// <param name="withCrashes">Also power off primaries; needs root and the lab.</param>
+    public static async Task<int> RunAsync(string? jsonPath, string? directory, bool withCrashes)
+    {
+        var folder = Directory.CreateDirectory(Path.Combine(directory ?? "/var/tmp", $"pollux-metadata-{Environment.ProcessId}")).FullName;
+        MetadataReport report;
+        try
+        {
+            var format = new DriveInfo(folder).DriveFormat;
+            Demo.Say($"Activity log and checkpoint on {folder} ({format})");
+            report = new(Machine.This(), format, MeasureLog(folder), [.. RangeCounts.Select(count => MeasureCheckpoint(folder, count))], []);
+        }
+        finally
+        {
+            Directory.Delete(folder, recursive: true);
+        }
+        if (withCrashes)
+            report = report with { Crashes = await CrashTrial.RunAsync(Demo.Say) };
+        Console.Write(report.Text());
+        if (jsonPath is not null)
+        {
+            await File.WriteAllTextAsync(jsonPath, JsonSerializer.Serialize(report, MetadataReport.Json));
+            Console.WriteLine($"\nFigures written to {jsonPath}");
+        }
+        return 0;
+    }
+
+    private static LogFigures MeasureLog(string folder)
+    {
+        var path = Path.Combine(folder, "activity-log");
+        var options = ActivityLogOptions.Default;
+        ActivityLog.Create(path, options);
+        using var log = ActivityLog.Open(path, new AllMayLeave(), options, out var damage)
+            ?? throw new LabException($"The new activity log cannot be opened: {damage}");
+        // Each extent is new, so each activation is one durable write; from the thousandth on one leaves for each that comes.
+        var activate = Time(Activations, i => log.EnsureActive(1 + (ulong)i, 0, 4096).Dispose());
+        // A write that touches what is active pays this.
+        var active = Time(Activations, _ => log.EnsureActive(Activations, 0, 4096).Dispose());
+        return new(new FileInfo(path).Length, options.Slots, ActivityLog.ExtentBytes, (long)options.Slots * ActivityLog.ExtentBytes, activate, active);
+    }
+
+    private static CheckpointFigures MeasureCheckpoint(string folder, int count)
+    {
+        var path = Path.Combine(folder, "dirty");
+        var ranges = new ObjectRange[count];
+        // Every other block of 64 KiB: none can be joined with its neighbour.
+        for (var i = 0; i < count; i++)
+            ranges[i] = new(1, 2L * i * DirtyMap.BlockBytes, DirtyMap.BlockBytes);
+        var save = Time(CheckpointRounds, _ => DirtyCheckpoint.Save(path, ranges, everythingMayDiffer: false));
+        var load = Time(CheckpointRounds, _ => DirtyCheckpoint.Load(path));
+        return new(count, new FileInfo(path).Length, save, load);
+    }
+
+    private static Latency Time(int rounds, Action<int> step)
+    {
+        var us = new double[rounds];
+        for (var i = 0; i < rounds; i++)
+        {
+            var begin = Stopwatch.GetTimestamp();
+            step(i);
+            us[i] = Stopwatch.GetElapsedTime(begin).TotalMicroseconds;
+        }
+        Array.Sort(us);
+        return new(Math.Round(us[rounds / 2], 1), Math.Round(us[rounds * 99 / 100], 1), Math.Round(us[^1], 1));
+    }
+
+    private sealed class AllMayLeave : IActivityLogRoom
+    {
+        public bool MayLeave(in ObjectRange extent) => true;
+
+        public void MakeRoom()
+        {
+        }
+    }
+}
+
+/// <summary>Microseconds.</summary>
+public sealed record Latency(
+    [property: JsonPropertyName("p50_us")] double MedianUs, [property: JsonPropertyName("p99_us")] double P99Us, [property: JsonPropertyName("max_us")] double MaxUs)
+{
+    public override string ToString() => string.Create(CultureInfo.InvariantCulture, $"median {MedianUs:0.0} µs, p99 {P99Us:0.0} µs, max {MaxUs:0.0} µs");
+}
+
+/// <param name="SuspectBytesMax">What all slots together stand for: the most that a crash makes suspect by the log.</param>
+/// <param name="Activation">Of an extent that was not active: one durable write.</param>
+/// <param name="Active">Of one that was.</param>
+public sealed record LogFigures(
+    [property: JsonPropertyName("file_bytes")] long FileBytes, [property: JsonPropertyName("slots")] int Slots, [property: JsonPropertyName("extent_bytes")] int ExtentBytes,
+    [property: JsonPropertyName("suspect_bytes_max")] long SuspectBytesMax, [property: JsonPropertyName("activation")] Latency Activation, [property: JsonPropertyName("active")] Latency Active);
+
+public sealed record CheckpointFigures(
+    [property: JsonPropertyName("ranges")] int Ranges, [property: JsonPropertyName("file_bytes")] long FileBytes,
+    [property: JsonPropertyName("save")] Latency Save, [property: JsonPropertyName("load")] Latency Load);
+
+public sealed record MetadataReport(
+    [property: JsonPropertyName("machine")] Machine Machine, [property: JsonPropertyName("file_system")] string FileSystem,
+    [property: JsonPropertyName("activity_log")] LogFigures Log, [property: JsonPropertyName("checkpoint")] IReadOnlyList<CheckpointFigures> Checkpoints,
+    [property: JsonPropertyName("crash")] IReadOnlyList<CrashFigures> Crashes)
+{
+    public static readonly JsonSerializerOptions Json = new() { WriteIndented = true };
+
+    public string Text()
+    {
+        var lines = new List<string>
+        {
+            $"{Machine.Processor}, {Machine.Cores} cores, {Machine.Memory}, Linux {Machine.Kernel}, {FileSystem}, {Machine.Date}",
+            $"activity log    {Log.FileBytes} bytes for {Log.Slots} extents of {Log.ExtentBytes >> 20} MiB: at most {Log.SuspectBytesMax >> 20} MiB suspect after a crash",
+            $"  activation    {Log.Activation}",
+            $"  active        {Log.Active}",
+        };
+        lines.AddRange(Checkpoints.Select(one => string.Create(CultureInfo.InvariantCulture,
+            $"checkpoint      {one.Ranges,8} ranges, {one.FileBytes,9} bytes: stored in {one.Save.MedianUs / 1000:0.0} ms (max {one.Save.MaxUs / 1000:0.0}), read in {one.Load.MedianUs / 1000:0.0} ms")));
+        lines.AddRange(Crashes.Select(one => one.ToString()));
+        return string.Join('\n', lines) + "\n";
+    }
+}
