@@ -5,15 +5,12 @@ namespace Pollux.Tests.Simulation.Model;
 /// <summary>The VM of a host, its driver and its guard. It writes and flushes through the engine of the process that started it.</summary>
 internal sealed class SimVm(World world, SimHost host)
 {
-    private const int WritesOpenMax = 3;
-
     private int instance;
     private bool starting;
     private bool exists;
     private bool paused;
     private long leaseUntilMs;
-    private readonly HashSet<int> blocksOpen = [];
-    private bool flushOpen;
+    private readonly SimGuest guest = new(world, host);
     private int startsToFail;
 
     /// <summary>Executes guest code at this moment.</summary>
@@ -46,7 +43,7 @@ internal sealed class SimVm(World world, SimHost host)
             return;
         }
 
-        if (startsToFail > 0 || world.Random.Chance(30))
+        if (startsToFail > 0 || (!world.Quiet && world.Random.Chance(30)))
         {
             startsToFail = Math.Max(0, startsToFail - 1);
             host.Feed(new RoleInput.WorkloadFailed("the hypervisor refused"));
@@ -54,10 +51,9 @@ internal sealed class SimVm(World world, SimHost host)
         }
 
         exists = true;
-        blocksOpen.Clear();
-        flushOpen = false;
         host.Say($"VM runs{(paused ? ", paused" : "")}");
         world.Truth.WorkloadBegins(host);
+        guest.Boots();
         WatchLease();
         Live(mine);
         host.Feed(new RoleInput.WorkloadStarted());
@@ -74,28 +70,16 @@ internal sealed class SimVm(World world, SimHost host)
 
     private void Work(int mine)
     {
-        if (host.Engine is not { } engine || host.Frozen)
-            return; // Its I/O hangs.
-        if (!flushOpen && world.Random.Chance(200))
-        {
-            flushOpen = true;
-            engine.Flush(() => Ends(mine, () => flushOpen = false));
-            return;
-        }
-
-        var block = (int)world.Random.Between(0, Volume.Blocks - 1);
-        if (blocksOpen.Count >= WritesOpenMax || !blocksOpen.Add(block))
-            return;
-        engine.Write(block, () => Ends(mine, () => blocksOpen.Remove(block)));
+        // With the process dead or frozen its I/O hangs.
+        if (host.Engine is { } engine && !host.Frozen)
+            guest.Work(engine, Lives());
     }
 
-    /// <returns>Whether this VM hears of the end: only then is it an acknowledgement.</returns>
-    private bool Ends(int mine, Action action)
+    /// <summary>Tells later whether the VM that runs now is still there.</summary>
+    public Func<bool> Lives()
     {
-        if (mine != instance || !exists)
-            return false;
-        action();
-        return true;
+        var mine = instance;
+        return () => mine == instance && exists;
     }
 
     public void Stop(long graceMs)
