@@ -27,7 +27,7 @@ internal sealed class FaultPlan(World world)
     {
         var host = random.Of(world.Hosts);
         var shortMs = random.Between(50, 3 * world.DetectionMs);
-        switch (random.Between(0, 17))
+        switch (random.Between(0, 22))
         {
             case 0: world.Cut(host, shortMs); break;
             case 1:
@@ -64,6 +64,11 @@ internal sealed class FaultPlan(World world)
                 break;
             case 16 when random.Chance(200): world.Arbiter.Rebuild(); break;
             case 17 when random.Chance(100): host.Vm.ShutDown(); break;
+            case 18: FillDisk(host, shortMs); break;
+            case 19 when random.Chance(300): FailDisk(host, shortMs); break;
+            case 20: CrashAndDamage(host); break;
+            case 21: CrashProcess(host, "process crashes"); break;
+            case 22: LosePower(host); break;
             case 15 when random.Chance(100): host.Feed(new RoleInput.LocalFault("I/O error")); break;
         }
     }
@@ -72,6 +77,36 @@ internal sealed class FaultPlan(World world)
     {
         host.Crash(why);
         RestartLater(host);
+    }
+
+    /// <summary>Writes find no room for a while; a flush may find that what was written before has none.</summary>
+    private void FillDisk(SimHost host, long forMs)
+    {
+        var errno = (int)random.Of([(long)Linux.ENOSPC, Linux.EDQUOT]);
+        world.Say("fault", $"the disk of {host.Name} is full for {forMs} ms");
+        host.Disk.WriteErrno = errno;
+        world.Schedule.After(forMs, () => host.Disk.WriteErrno = 0);
+    }
+
+    /// <summary>The last good copy may be this one, so a disk that loses data is only for a pair.</summary>
+    private void FailDisk(SimHost host, long forMs)
+    {
+        if (!SimulationRun.Whole(world))
+            return;
+        var what = random.Between(0, 2);
+        world.Say("fault", $"the disk of {host.Name} fails {((string[])["writes", "flushes", "metadata"])[what]} for {forMs} ms");
+        host.Disk.WriteErrno = what == 0 ? Linux.EIO : 0;
+        host.Disk.FlushErrno = what == 1 ? (int)random.Of([(long)Linux.EIO, Linux.ENOSPC]) : 0;
+        host.Disk.MetadataErrno = what == 2 ? Linux.EIO : 0;
+        world.Schedule.After(forMs, () => host.Disk.WriteErrno = host.Disk.FlushErrno = host.Disk.MetadataErrno = 0);
+    }
+
+    private void CrashAndDamage(SimHost host)
+    {
+        CrashProcess(host, "process crashes");
+        var file = random.Of([SimEngine.CheckpointFile, SimEngine.LogFile]);
+        if (random.Chance(300) && host.Disk.DamageMetadata(file, random))
+            world.Say("fault", $"{file} of {host.Name} is damaged");
     }
 
     private void RestartLater(SimHost host) => world.Schedule.After(random.Between(100, 2 * world.DetectionMs), host.Start);
@@ -89,11 +124,13 @@ internal sealed class FaultPlan(World world)
         world.Arbiter.Heal();
         world.BeaconLossPerMille = 0;
         world.ArbiterLossPerMille = 0;
+        world.LinkFaultsPerMille = 0;
         foreach (var host in world.Hosts)
         {
             host.CutUntilMs = host.ArbiterCutUntilMs = 0;
             host.CrashAfterEffects(-1);
             host.Vm.Mend();
+            host.Disk.WriteErrno = host.Disk.FlushErrno = host.Disk.MetadataErrno = 0;
             host.Thaw();
             host.RestorePower();
             host.Start();

@@ -1,284 +1,315 @@
+using Pollux.DataPlane.Core.Replication;
 using Pollux.DataPlane.Core.Roles;
 
 namespace Pollux.Tests.Simulation.Model;
 
-/// <summary>An abstract replication engine: the contract of the role machine's effects, on a volume of a few blocks. This part is the
-/// primary side; the replica side is in the other.</summary>
-internal sealed partial class SimEngine(World world, SimHost host)
+/// <summary>The shell around the production machines of replication in one process: it performs their effects on the simulated disk and
+/// link, each in its time, and feeds what comes of them. It decides nothing.</summary>
+/// <remarks>A turn is: inputs, then <c>FinishTurn</c>, then the queued effects in their order. Nothing is fed during that.</remarks>
+internal sealed partial class SimEngine : IEngineEffects, IEngineSurroundings
 {
-    private sealed class Operation
-    {
-        public required int Block { get; init; }
+    public const string CheckpointFile = "checkpoint";
+    public const string LogFile = "log";
+    public const string IdsFile = "ids";
 
-        public required long Number { get; init; }
+    private readonly World world;
+    private readonly SimHost host;
+    private readonly EngineOptions options;
+    private readonly List<Action> effects = [];
+    private SourceMachine? source;
+    private ReplicaMachine? replica;
+    private bool inTurn;
+    private long tickAtMs = long.MaxValue;
 
-        public required long BegunMs { get; init; }
-
-        /// <summary>For a flush: what it must make stable.</summary>
-        public long[]? Flushes { get; init; }
-
-        /// <summary>For a flush: blocks with a write under way at its begin, which it does not cover.</summary>
-        public HashSet<int> Uncovered { get; init; } = [];
-
-        public long Order { get; init; }
-
-        public required Func<bool> Ends { get; init; }
-
-        public bool Local { get; set; }
-
-        public bool Remote { get; set; }
-
-        public bool Ended { get; set; }
-    }
-
-    private readonly List<Operation> operations = [];
-    private readonly List<Operation> finished = [];
-    private readonly Queue<Action> held = new();
-    private readonly bool[] dirty = new bool[Volume.Blocks];
-    private readonly long[] writtenOrder = new long[Volume.Blocks];
-    private long order;
-    private long flushesBegun;
-    private long flushStable;
-    private bool serving;
-    private bool freeze;
-    private bool quiescing;
-    private bool quiesceFlushed;
+    /// <summary>Counts machines: what belongs to an earlier one is dropped.</summary>
+    private int machines;
+    private bool stopping;
+    private Action? whenStopped;
     private long epoch;
 
-    /// <summary>Acknowledgements wait for the peer: told by the machine, or begun by the end of a resync.</summary>
-    private bool peerHolds;
-    private int attachment;
-    private SimSession? session;
-    private Resync? resync;
-    private int servings;
+    public SimEngine(World world, SimHost host, EngineOptions options)
+    {
+        this.world = world;
+        this.host = host;
+        this.options = options;
+    }
+
+    /// <summary>The peer may be a member for all that this host knows.</summary>
+    public bool HoldsForPeer { get; private set; }
+
+    /// <summary>As a source: a session with the peer is up.</summary>
+    public bool HasSession => source is not null && source.Status.SessionUp;
+
+    public bool MayRead => source is { Reads: ReadGate.Open };
+
+    LocalState IEngineSurroundings.State => host.Machine!.State;
+
+    Guid IEngineSurroundings.NewGuid() => world.Random.Guid();
+
+    double IEngineSurroundings.NextUnit() => world.Random.Between(0, 999_999) / 1e6;
+
+    bool IEngineSurroundings.IsReferenced(ulong obj) => references.Contains(obj);
 
     public void Perform(RoleEffect effect)
     {
         switch (effect)
         {
             case RoleEffect.Serve serve: Serve(serve); break;
-            case RoleEffect.AttachPeer attach: Attach(attach); break;
-            case RoleEffect.DetachPeer: Detach(); break;
-            case RoleEffect.SetEpoch set: epoch = set.Epoch; break;
-            case RoleEffect.AllowResync allow: Allow(allow.SyncBase); break;
-            case RoleEffect.ConfirmResynced confirm: Confirm(confirm.SyncBase); break;
-            case RoleEffect.Freeze: freeze = true; break;
-            case RoleEffect.Unfreeze: Unfreeze(); break;
-            case RoleEffect.Quiesce: BeginQuiesce(); break;
+            case RoleEffect.AttachPeer attach:
+                epoch = Math.Max(epoch, attach.Epoch);
+                Turn(() => source!.AttachPeer(attach.Epoch, attach.InSync));
+                break;
+            case RoleEffect.DetachPeer detach:
+                epoch = Math.Max(epoch, detach.Epoch);
+                HoldsForPeer = false;
+                Turn(() => source?.DetachPeer(detach.Epoch));
+                break;
+            case RoleEffect.SetEpoch set:
+                epoch = Math.Max(epoch, set.Epoch);
+                Turn(() => source?.SetEpoch(set.Epoch));
+                break;
+            case RoleEffect.AllowResync allow:
+                Turn(() =>
+                {
+                    source?.AllowResync(allow.SyncBase);
+                    replica?.AllowResync(allow.SyncBase);
+                });
+                break;
+            case RoleEffect.ConfirmResynced confirm: Turn(() => replica?.ConfirmResynced(confirm.SyncBase)); break;
+            case RoleEffect.Freeze: Turn(() => source?.Freeze()); break;
+            case RoleEffect.Unfreeze: Turn(() => source?.Unfreeze()); break;
+            case RoleEffect.Quiesce: Turn(() => source!.Quiesce()); break;
             case RoleEffect.Follow follow: Follow(follow.Epoch); break;
-            case RoleEffect.StopFollowing: StopFollowing(); break;
-            case RoleEffect.Release: Release(); break;
+            case RoleEffect.StopFollowing: StopMachine(() => Raise(new RoleInput.FollowingStopped(), world.Random.Between(0, 60))); break;
+            case RoleEffect.Release: StopMachine(() => Raise(new RoleInput.Released(), world.Random.Between(10, 200))); break;
             default: throw new InvalidOperationException(effect.ToString());
         }
     }
 
-    /// <summary>The number that is being written to a block, if any.</summary>
-    public long? InFlight(int block) =>
-        operations.Find(operation => operation.Flushes is null && operation.Block == block)?.Number;
-
-    public bool HoldsForPeer => peerHolds;
-
+    /// <summary>The process is gone: connections break, what the disk was asked for and has not begun is never done.</summary>
     public void Dies()
     {
-        session?.Break("the other end died");
-        upstream?.Break("the other end died");
+        foreach (var wire in wires.Values.ToList())
+            wire.End.Break("the other end died");
     }
 
-    /// <summary>Events come from the engine's own threads: after what is being done now.</summary>
-    private void Raise(RoleInput input) => host.After(0, () => host.Feed(input));
-
-    private void Serve(RoleEffect.Serve serve)
+    private void Serve(RoleEffect.Serve serve) => Open(ResyncPart.Source, recovered =>
     {
-        var mine = ++servings;
-        host.After(world.Random.Between(5, 120), () =>
+        epoch = serve.Epoch;
+        HoldsForPeer = serve.PeerIsMember;
+        references.Clear();
+        var idLast = Math.Max(Math.Max((ulong)serve.Epoch << 32, host.Disk.Names.Keys.DefaultIfEmpty(0UL).Max()), ReservedIds);
+        source = new SourceMachine(options, this, this, recovered, new SourceStart(serve.Epoch, serve.PeerIsMember, idLast, 0), host.ClockMs);
+        Raise(new RoleInput.Serving(serve.Epoch), 0);
+        Turn(SubmitWaiting);
+    });
+
+    private void Follow(long least)
+    {
+        if (replica is { } following)
         {
-            if (mine != servings)
+            Turn(() => following.RaiseEpoch(least));
+            return;
+        }
+
+        Open(ResyncPart.Target, recovered =>
+        {
+            replica = new ReplicaMachine(options, this, this, recovered, least, host.ClockMs);
+            Turn(() => { });
+        });
+    }
+
+    /// <summary>Recovers the marks, makes durable what the recovery asks for, and opens the copy.</summary>
+    private void Open(ResyncPart part, Action<RecoveredMarks> open)
+    {
+        if (source is not null || replica is not null)
+            throw new InvalidOperationException($"{host.Name} opens as {part} while another machine is open.");
+        var mine = ++machines;
+        stopping = false;
+        After(mine, world.Random.Between(5, 120), () =>
+        {
+            host.Disk.DropNameless();
+            if (world.Sabotage == Sabotage.DamagedMarksTakenForClean)
+                ReplaceDamagedMarks();
+            var recovered = RecoveredMarks.Read(Bytes(CheckpointFile), Bytes(LogFile), options.ActivityLogSlots, part, out var refusal)
+                ?? throw new SafetyViolation($"{host.Name} refuses its own marks: {refusal}");
+            if (recovered.Damage is { } damage)
+                host.Say($"marks: {damage}");
+            Replace(mine, CheckpointFile, recovered.CheckpointToStore, () => Replace(mine, LogFile, recovered.LogToStore, () => open(recovered)));
+        });
+    }
+
+    /// <summary>The first pairing is spared: it has no marks because there never were any.</summary>
+    private void ReplaceDamagedMarks()
+    {
+        if (host.Stored.SyncBase == Guid.Empty)
+            return;
+        if (Bytes(CheckpointFile) is not { } checkpoint || CheckpointImage.Read(checkpoint.Span).Damage is not null)
+            host.Disk.ReplaceMetadata(CheckpointFile, CheckpointImage.Write([], false, ResyncClaim.None))();
+        if (Bytes(LogFile) is not { } log || ActivityLogImage.Read(log.Span, options.ActivityLogSlots, out _, out _) is null)
+            host.Disk.ReplaceMetadata(LogFile, ActivityLogImage.Empty(options.ActivityLogSlots))();
+    }
+
+    private void Replace(int mine, string file, byte[]? image, Action then)
+    {
+        if (image is null)
+        {
+            then();
+            return;
+        }
+
+        var end = host.Disk.ReplaceMetadata(file, image);
+        After(mine, MetadataMs(), () =>
+        {
+            if (end() is var errno && errno != 0)
+                Raise(new RoleInput.LocalFault($"{file} could not be stored: errno {errno}"), 0);
+            else
+                then();
+        });
+    }
+
+    private ReadOnlyMemory<byte>? Bytes(string file) => host.Disk.Metadata(file) is { } bytes ? (ReadOnlyMemory<byte>)bytes.ToArray() : null;
+
+    private void StopMachine(Action stopped)
+    {
+        waiting.Clear();
+        whenStopped = stopped;
+        if (stopping)
+            return;
+        if (source is null && replica is null)
+        {
+            machines++; // What is being opened is not opened any more.
+            MachineStopped();
+            return;
+        }
+
+        stopping = true;
+        Turn(() =>
+        {
+            source?.Stop();
+            replica?.Stop();
+        });
+    }
+
+    private void MachineStopped()
+    {
+        Truth.Require(localRunning == 0, $"{host.Name} says that it has stopped while {localRunning} calls of its disk run");
+        Truth.Require(underWay.Count == 0, $"{host.Name} has stopped and never ended {underWay.Values.FirstOrDefault()}");
+        machines++;
+        source = null;
+        replica = null;
+        stopping = HoldsForPeer = targetIsOverwritten = false;
+        foreach (var wire in wires.Values.ToList())
+            Drop(wire, "closed");
+        whenStopped?.Invoke();
+        whenStopped = null;
+    }
+
+    /// <summary>Feeds inputs, ends the turn, performs its effects.</summary>
+    private void Turn(Action inputs)
+    {
+        if (inTurn)
+            throw new InvalidOperationException("A turn within a turn.");
+        if (source is null && replica is null)
+            return;
+        inTurn = true;
+        source?.Tick(host.ClockMs);
+        replica?.Tick(host.ClockMs);
+        inputs();
+        source?.FinishTurn();
+        replica?.FinishTurn();
+        inTurn = false;
+        var queued = effects.ToArray();
+        effects.Clear();
+        var life = host.Life;
+        foreach (var effect in queued)
+        {
+            effect();
+            if (host.Life != life || !host.Running)
                 return;
-            serving = true;
-            epoch = serve.Epoch;
-            peerHolds = serve.PeerIsMember;
-            host.Volume.Marks.CopyTo(dirty, 0);
-            Raise(new RoleInput.Serving(serve.Epoch));
-        });
-    }
-
-    public void Write(int block, Func<bool> ends) => Begin(() => StartWrite(block, ends));
-
-    private void StartWrite(int block, Func<bool> ends)
-    {
-        if (InFlight(block) is not null)
-        {
-            host.After(3, () => Write(block, ends)); // The range lock; left by a VM that ended.
-            return;
         }
 
-        var operation = new Operation { Block = block, Number = world.NextWrite(), BegunMs = world.Schedule.NowMs, Order = ++order, Ends = ends };
-        // S6: the mark is durable before the data is written.
-        host.Volume.Marks[block] = true;
-        dirty[block] |= !Mirrors;
-        writtenOrder[block] = order;
-        operations.Add(operation);
-        world.Truth.WriteBegins(block, operation.Number);
-        Send(operation);
-        host.After(world.Random.Between(1, 8), () =>
+        FreeBuffers();
+        SubmitWaitingLater();
+        FeedWaitingFrames();
+        PlanTick();
+    }
+
+    private void PlanTick()
+    {
+        var deadlineMs = source?.NextDeadlineMs ?? replica?.NextDeadlineMs ?? long.MaxValue;
+        if (deadlineMs == long.MaxValue)
+            return;
+        var atMs = Math.Max(host.TrueMs(deadlineMs), world.Schedule.NowMs + 1);
+        if (atMs >= tickAtMs && tickAtMs > world.Schedule.NowMs)
+            return;
+        tickAtMs = atMs;
+        var mine = machines;
+        After(mine, atMs - world.Schedule.NowMs, () =>
         {
-            host.Volume.Apply(block, operation.Number);
-            operation.Local = true;
-            Check(operation);
+            if (tickAtMs == atMs)
+                tickAtMs = long.MaxValue;
+            Turn(() => { });
         });
     }
 
-    public void Flush(Func<bool> ends) => Begin(() => StartFlush(ends));
-
-    private void StartFlush(Func<bool> ends)
+    /// <summary>In this process, as long as it has that machine.</summary>
+    private void After(int mine, long delayMs, Action action) => host.After(delayMs, () =>
     {
-        var operation = new Operation
-        {
-            Block = -1, Number = 0, BegunMs = world.Schedule.NowMs, Order = order, Ends = ends, Flushes = world.Truth.FlushBegins(),
-            Uncovered = [.. operations.Where(other => other.Flushes is null).Select(other => other.Block)],
-        };
-        operations.Add(operation);
-        var snapshot = host.Volume.Applied.ToArray();
-        var begun = ++flushesBegun;
-        Send(operation);
-        host.After(world.Random.Between(2, 25), () =>
-        {
-            if (begun > flushStable)
-            {
-                flushStable = begun;
-                MakeStable(snapshot);
-            }
-
-            operation.Local = true;
-            Check(operation);
-        });
-    }
-
-    private void MakeStable(long[] snapshot)
-    {
-        for (var block = 0; block < Volume.Blocks; block++)
-            host.Volume.Stable[block] = snapshot[block];
-    }
-
-    /// <summary>Range lock and admission: one operation per block, none while frozen or quiescing.</summary>
-    private void Begin(Action start)
-    {
-        if (serving && !freeze && !quiescing)
-            start();
-        else
-            held.Enqueue(start);
-    }
-
-    /// <summary>New operations go to the peer as well.</summary>
-    private bool Mirrors => session is not null && resync is null or { Copying: true };
-
-    private void Send(Operation operation)
-    {
-        if (!Mirrors)
+        if (mine != machines)
             return;
-        var to = session!;
-        var (block, number, target) = (operation.Block, operation.Number, to.Target);
-        to.ToTarget(() => target.Engine!.Receive(to, copy: false, block, number, () => to.ToSource(() =>
-        {
-            operation.Remote = true;
-            Check(operation);
-        })));
-    }
+        world.EngineStep(host);
+        if (mine == machines && host.Running)
+            action();
+    });
 
-    private void Check(Operation operation)
+    private void Raise(RoleInput input, long delayMs) => host.After(delayMs, () => host.Feed(input));
+
+    // What the role machine has to know: after what is being done now.
+
+    void IEngineEvents.SessionUp(Guid peerIncarnation) => effects.Add(() =>
     {
-        if (operation.Ended || !operation.Local)
-            return;
-        if (operation.Flushes is not null && operation.Remote)
-            Settle(operation);
-        var waits = peerHolds && world.Sabotage != Sabotage.AcknowledgeBeforePeer
-            && !(world.Sabotage == Sabotage.ExcludeNotAsked && session is null);
-        if (waits && !operation.Remote)
-            return;
-        operation.Ended = true;
-        operations.Remove(operation);
-        if (freeze)
-            finished.Add(operation);
-        else
-            Acknowledge(operation);
-        if (quiescing)
-            ContinueQuiesce();
-    }
+        host.Say("replication session");
+        Raise(new RoleInput.SessionUp(peerIncarnation), 0);
+    });
 
-    /// <summary>Flushed on both: what was written before is proven equal (S6).</summary>
-    private void Settle(Operation flush)
+    void IEngineEvents.SessionLost(string reason) => effects.Add(() =>
     {
-        for (var block = 0; block < Volume.Blocks; block++)
-            if (!dirty[block] && writtenOrder[block] <= flush.Order && !flush.Uncovered.Contains(block))
-                host.Volume.Marks[block] = false;
-    }
+        host.Say($"session ends: {reason}");
+        if (world.Sabotage == Sabotage.ExcludeNotAsked)
+            After(machines, 0, () => Turn(() => source?.DetachPeer(epoch)));
+        Raise(new RoleInput.SessionLost(reason), 0);
+    });
 
-    private void Acknowledge(Operation operation)
+    void IEngineEvents.ResyncStarting(Guid syncBase) => effects.Add(() =>
     {
-        if (!operation.Ends())
-            return;
-        if (operation.Flushes is { } flushes)
-            world.Truth.FlushAcknowledged(host, epoch, flushes);
-        else if (operation.Block >= 0)
-            world.Truth.WriteAcknowledged(host, epoch, operation.Block, operation.Number, operation.BegunMs);
-    }
+        if (world.Sabotage == Sabotage.OverwrittenBeforeStored)
+            After(machines, 0, () => Turn(() => replica?.AllowResync(syncBase)));
+        Raise(new RoleInput.ResyncStarting(syncBase), 0);
+    });
 
-    private void Unfreeze()
+    void IEngineEvents.ReplicaFlushed(Guid syncBase)
     {
-        freeze = quiescing = false;
-        foreach (var operation in finished)
-            Acknowledge(operation);
-        finished.Clear();
-        while (serving && !freeze && !quiescing && held.TryDequeue(out var start))
-            start();
+        targetIsOverwritten = false;
+        effects.Add(() => Raise(new RoleInput.ReplicaFlushed(syncBase), 0));
     }
 
-    private void BeginQuiesce()
+    void IEngineEvents.PeerCaughtUp(Guid syncBase) => effects.Add(() =>
     {
-        quiescing = true;
-        quiesceFlushed = false;
-        ContinueQuiesce();
-    }
+        HoldsForPeer = true;
+        world.Resyncs++;
+        host.Say("peer caught up");
+        world.Truth.CheckEqual("S6: caught up");
+        Raise(new RoleInput.PeerCaughtUp(syncBase), 0);
+    });
 
-    private void ContinueQuiesce()
+    void IEngineEvents.Quiesced() => effects.Add(() => Raise(new RoleInput.Quiesced(), 0));
+
+    void IEngineEvents.LocalFault(string reason) => effects.Add(() =>
     {
-        if (operations.Count > 0)
-            return;
-        if (quiesceFlushed)
-        {
-            host.After(1, () => Raise(new RoleInput.Quiesced()));
-            return;
-        }
+        host.Say($"local fault: {reason}");
+        Raise(new RoleInput.LocalFault(reason), 0);
+    });
 
-        quiesceFlushed = true;
-        StartFlush(() => false);
-    }
-
-    private void Release()
-    {
-        servings++;
-        serving = freeze = quiescing = peerHolds = false;
-        attachment++;
-        following = null;
-        held.Clear();
-        foreach (var operation in operations)
-            operation.Ended = true; // Given up: never acknowledged, marked as long as it may differ.
-        operations.Clear();
-        finished.Clear();
-        CloseSession("released");
-        upstream?.Break("the target released");
-        upstream = null;
-        arrived.Clear();
-        host.After(world.Random.Between(10, 200), () => Raise(new RoleInput.Released()));
-    }
-
-    private void CloseSession(string why)
-    {
-        var closed = session;
-        session = null;
-        resync = null;
-        closed?.Break(why);
-        if (closed is not null)
-            Raise(new RoleInput.SessionLost(why));
-    }
+    void IEngineEvents.Stopped() => effects.Add(MachineStopped);
 }

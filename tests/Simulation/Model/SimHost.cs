@@ -1,3 +1,4 @@
+using Pollux.DataPlane.Core.Replication;
 using Pollux.DataPlane.Core.Roles;
 
 namespace Pollux.Tests.Simulation.Model;
@@ -28,7 +29,7 @@ internal sealed class SimHost
 
     public SimHost Peer => world.Hosts.Single(host => host != this);
 
-    public Volume Volume { get; } = new();
+    public SimDisk Disk { get; } = new();
 
     public SimVm Vm { get; }
 
@@ -85,11 +86,15 @@ internal sealed class SimHost
         backlog.Clear();
         Life++;
         Incarnation = world.Random.Guid();
-        Engine = new SimEngine(world, this);
         var detectionMs = world.Sabotage == Sabotage.TakeOverWithoutWaiting && Name == "b" ? world.DetectionMs / 8 : world.DetectionMs;
         Machine = new RoleMachine(
             new RoleConfiguration("m", Name, Peer.Name, new RoleTimings(detectionMs) { GracefulStopMs = 3_000 }, Incarnation, bootedSinceRun, world.Random.Guid),
             Recovered(), ClockMs);
+        Engine = new SimEngine(world, this, new EngineOptions
+        {
+            Module = "m", Incarnation = Incarnation, Timings = new RoleTimings(detectionMs), ActivityLogSlots = ActivityLogImage.SlotsPerGroup,
+            ResyncFlushBytes = world.ResyncFlushBytes, ResyncStepDeadlineMs = 10_000, ActivityLogRoomDeadlineMs = 5_000, StopDeadlineMs = 5_000,
+        });
         bootedSinceRun = false;
         Say($"process starts; {Stored.Record}, {Stored.DataState}{(Stored.LostPower ? ", lost power" : "")}");
         Feed(new RoleInput.Desired(Desired));
@@ -114,6 +119,8 @@ internal sealed class SimHost
             Stored = unstored[(int)kept - 1].State;
         unstored.Clear();
         Engine!.Dies();
+        Disk.ProcessDies(world.Choose);
+        world.Truth.CheckMarked("after a crash");
         Engine = null;
         Machine = null;
         Vm.ProcessDied();
@@ -129,7 +136,8 @@ internal sealed class SimHost
         Powered = false;
         PowerLostMs = world.Schedule.NowMs;
         world.Truth.PowerLost(this);
-        Volume.LosePower(world.Random);
+        Disk.LosePower(world.Choose);
+        world.Truth.CheckMarked("after a loss of power");
     }
 
     public void RestorePower()

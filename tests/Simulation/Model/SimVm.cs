@@ -5,7 +5,6 @@ namespace Pollux.Tests.Simulation.Model;
 /// <summary>The VM of a host, its driver and its guard. It writes and flushes through the engine of the process that started it.</summary>
 internal sealed class SimVm(World world, SimHost host)
 {
-    private const int WritesOpenMax = 3;
     private const long GuardSilenceMs = 2_000;
 
     private int instance;
@@ -20,11 +19,10 @@ internal sealed class SimVm(World world, SimHost host)
     /// <summary>By the guard, with a signal.</summary>
     private bool halted;
     private long leaseUntilMs;
-    private readonly HashSet<int> blocksOpen = [];
 
     /// <summary>Ends that the VM hears of when it goes on, if it ever does; none of them counts as an acknowledgement.</summary>
     private readonly List<Action> unheard = [];
-    private bool flushOpen;
+    private readonly SimGuest guest = new(world, host);
     private int startsToFail;
 
     /// <summary>Executes guest code at this moment.</summary>
@@ -58,7 +56,7 @@ internal sealed class SimVm(World world, SimHost host)
             return;
         }
 
-        if (startsToFail > 0 || world.Random.Chance(30))
+        if (startsToFail > 0 || (!world.Quiet && world.Random.Chance(30)))
         {
             startsToFail = Math.Max(0, startsToFail - 1);
             host.Feed(new RoleInput.WorkloadFailed("the hypervisor refused"));
@@ -66,11 +64,10 @@ internal sealed class SimVm(World world, SimHost host)
         }
 
         exists = true;
-        blocksOpen.Clear();
         unheard.Clear();
-        flushOpen = false;
         host.Say($"VM runs{(paused ? ", paused" : "")}");
         world.Truth.WorkloadBegins(host);
+        guest.Boots();
         WatchLease();
         Live(mine);
         host.Feed(new RoleInput.WorkloadStarted());
@@ -87,34 +84,28 @@ internal sealed class SimVm(World world, SimHost host)
 
     private void Work(int mine)
     {
-        if (host.Engine is not { } engine || host.Frozen)
-            return; // Its I/O hangs.
-        if (!flushOpen && world.Random.Chance(200))
-        {
-            flushOpen = true;
-            engine.Flush(() => Ends(mine, () => flushOpen = false));
-            return;
-        }
-
-        var block = (int)world.Random.Between(0, Volume.Blocks - 1);
-        if (blocksOpen.Count >= WritesOpenMax || !blocksOpen.Add(block))
-            return;
-        engine.Write(block, () => Ends(mine, () => blocksOpen.Remove(block)));
+        // With the process dead or frozen its I/O hangs.
+        if (host.Engine is { } engine && !host.Frozen)
+            guest.Work(engine, Hears());
     }
 
-    /// <returns>Whether this VM hears of the end: only then is it an acknowledgement.</returns>
-    private bool Ends(int mine, Action action)
+    /// <summary>Tells the VM that runs now of an end, later: whether it hears of it. Only then is it an acknowledgement.</summary>
+    public Func<Action, bool> Hears()
     {
-        if (mine != instance || !exists)
-            return false;
-        if (halted)
+        var mine = instance;
+        return action =>
         {
-            unheard.Add(action);
-            return false;
-        }
+            if (mine != instance || !exists)
+                return false;
+            if (halted)
+            {
+                unheard.Add(action);
+                return false;
+            }
 
-        action();
-        return true;
+            action();
+            return true;
+        };
     }
 
     public void Stop(long graceMs)

@@ -4,7 +4,7 @@ namespace Pollux.Tests.Simulation.Model;
 
 /// <param name="Violation">The first broken promise, or null.</param>
 internal sealed record SimulationOutcome(ulong Seed, string? Violation, IReadOnlyList<string> Trace,
-    IReadOnlySet<string> CodesSeen, long Acknowledged, long Flushes, long WorkloadStarts, long Epoch);
+    IReadOnlySet<string> CodesSeen, long Acknowledged, long Flushes, long Failed, long WorkloadStarts, long Epoch, long Resyncs, long LinkFaults);
 
 /// <summary>One seeded run: a start, a time of faults, healing, and the pair must be whole again within a bound.</summary>
 internal static class SimulationRun
@@ -44,7 +44,8 @@ internal static class SimulationRun
         }
 
         return new SimulationOutcome(
-            seed, violation, [.. world.Trace], world.CodesSeen, world.Truth.Acknowledged, world.Truth.Flushes, world.Truth.Takeovers, world.Arbiter.Record.Epoch);
+            seed, violation, [.. world.Trace], world.CodesSeen, world.Truth.Acknowledged, world.Truth.Flushes, world.Truth.Failed, world.Truth.Takeovers,
+            world.Arbiter.Record.Epoch, world.Resyncs, world.LinkFaults);
     }
 
     private static void BecomeWhole(World world)
@@ -69,11 +70,11 @@ internal static class SimulationRun
         world.Truth.CheckEqual("At the end");
     }
 
-    private static bool Whole(World world) =>
+    public static bool Whole(World world) =>
         world.Hosts.Any(host => host.Machine?.View is { Role: Role.Prim, Ready: true } && host.Vm.Executes)
         && world.Hosts.Any(host => host.Machine?.View is { Role: Role.Second, Ready: true });
 
-    private static string Tell(SimHost host) => host.Machine is { } machine
+    public static string Tell(SimHost host) => host.Machine is { } machine
         ? $"{host.Name} is {machine.View.Role} {machine.View.Code}, {machine.View.Record}, {machine.View.DataState}, waits for {machine.View.WaitsFor}, VM executes: {host.Vm.Executes}"
         : $"{host.Name} is down";
 }

@@ -1,3 +1,4 @@
+using Pollux.DataPlane.Core.Replication;
 using Pollux.Grains.Core;
 
 namespace Pollux.Tests.Simulation.Model;
@@ -8,12 +9,6 @@ internal sealed class SafetyViolation(string message) : Exception(message);
 /// <summary>Knows what was acknowledged to whom, sees both hosts and the arbiter at once, and checks the safety rules at each event.</summary>
 internal sealed class Truth(World world)
 {
-    /// <summary>Write numbers that a block may hold when a VM reads it next: the last acknowledged one and those begun after it.</summary>
-    private readonly SortedSet<long>[] allowed = NewSets();
-
-    /// <summary>Earlier ones, acknowledged since the last acknowledged flush: a member that loses power may lose what came after them.</summary>
-    private readonly SortedSet<long>[] unflushed = NewSets();
-
     private readonly Dictionary<long, string> writerOfEpoch = [];
     private long epochAcknowledgedMax;
 
@@ -21,41 +16,60 @@ internal sealed class Truth(World world)
 
     public long Flushes { get; private set; }
 
+    public long Failed { get; private set; }
+
     public long Takeovers { get; private set; }
 
-    public void WriteBegins(int block, long number) => allowed[block].Add(number);
+    public void Begins(GuestOperation operation)
+    {
+        foreach (var (cell, value) in operation.Changes)
+            cell.ChangeBegins(operation.Number, value);
+    }
 
-    public long[] FlushBegins() => [.. allowed.Select(values => values.Min)];
+    public IReadOnlyList<(Cell Cell, long Number)> FlushBegins(ulong obj) =>
+        [.. world.Layout.Cells.Where(cell => obj == 0 || cell.Object == obj).Select(cell => (cell, cell.AcknowledgedNumber))];
 
-    /// <param name="begunMs">If a member lost power since, it may have lost this write after it had applied it, as any unflushed one.</param>
-    public void WriteAcknowledged(SimHost host, long epoch, int block, long number, long begunMs)
+    /// <summary>The VM is about to be told. An error is no promise, but for one: it is said in the epoch of a writer.</summary>
+    public void Ends(SimHost host, long epoch, GuestOperation operation, int errno)
+    {
+        if (errno != 0)
+        {
+            Failed++;
+            return;
+        }
+
+        CheckWriter(host, epoch);
+        if (operation.Kind == GuestOperationKind.Flush)
+            FlushAcknowledged(host, operation);
+        else
+            ChangeAcknowledged(host, operation);
+    }
+
+    private void ChangeAcknowledged(SimHost host, GuestOperation operation)
     {
         Acknowledged++;
-        CheckWriter(host, epoch);
-        // S2: applied by every member.
-        foreach (var member in world.Members)
-            Require(member.Volume.AppliedMax[block] >= number,
-                $"S2: {host.Name} acknowledged write {number} of block {block}; member {member.Name} holds {member.Volume.Applied[block]}");
-        var powerLost = world.Hosts.Any(other => other.PowerLostMs >= begunMs);
-        foreach (var older in allowed[block].Where(value => value < number).ToList())
+        // If a member lost power since, it may have lost this after it had applied it, as any unflushed change.
+        var powerLost = world.Hosts.Any(other => other.PowerLostMs >= operation.BegunMs);
+        foreach (var (cell, _) in operation.Changes)
         {
-            if (!powerLost)
-                allowed[block].Remove(older);
-            unflushed[block].Add(older);
+            // S2: applied by every member.
+            foreach (var member in powerLost ? [] : world.Members)
+                Require(cell.MayBe(cell.Now(member.Disk), operation.Number),
+                    $"S2: {host.Name} acknowledged {operation}; member {member.Name} holds {cell.Now(member.Disk)} in {cell}");
+            cell.ChangeAcknowledged(operation.Number, powerLost);
         }
     }
 
-    public void FlushAcknowledged(SimHost host, long epoch, long[] atBegin)
+    private void FlushAcknowledged(SimHost host, GuestOperation flush)
     {
         Flushes++;
-        CheckWriter(host, epoch);
-        for (var block = 0; block < Volume.Blocks; block++)
+        foreach (var (cell, number) in flush.MakesStable)
         {
             // S2: on stable storage of every member.
             foreach (var member in world.Members)
-                Require(member.Volume.Stable[block] >= atBegin[block],
-                    $"S2: {host.Name} acknowledged a flush of write {atBegin[block]} of block {block}; member {member.Name} has {member.Volume.Stable[block]} stable");
-            unflushed[block].RemoveWhere(value => value < atBegin[block]);
+                Require(cell.MayBeStable(cell.Stable(member.Disk), number),
+                    $"S2: {host.Name} acknowledged a flush of change {number} of {cell}; member {member.Name} has {cell.Stable(member.Disk)} stable");
+            cell.FlushAcknowledged(number);
         }
     }
 
@@ -73,8 +87,8 @@ internal sealed class Truth(World world)
         // A member is in from the moment of asking (S2).
         if (!world.Members.Contains(host) && host.Peer.Engine is not { HoldsForPeer: true })
             return;
-        for (var block = 0; block < Volume.Blocks; block++)
-            allowed[block].UnionWith(unflushed[block]);
+        foreach (var cell in world.Layout.Cells)
+            cell.MemberLostPower();
     }
 
     /// <summary>A VM begins to execute: there is no other, and it reads what was acknowledged (S2, S6, S7).</summary>
@@ -82,18 +96,19 @@ internal sealed class Truth(World world)
     {
         CheckExecution();
         Takeovers++;
-        for (var block = 0; block < Volume.Blocks; block++)
+        foreach (var cell in world.Layout.Cells)
         {
-            var value = host.Volume.Applied[block];
-            Require(allowed[block].Contains(value),
-                $"S2/S6: the VM starts on {host.Name} and reads write {value} in block {block}; allowed are {string.Join(", ", allowed[block])}");
-            if (host.Engine?.InFlight(block) is not null)
-                continue; // Left by a VM before: the range lock keeps this one from reading it before it has ended.
-            unflushed[block].UnionWith(allowed[block].Where(other => other < value));
-            allowed[block].Clear();
-            allowed[block].Add(value);
+            var value = cell.Now(host.Disk);
+            Require(cell.MayBe(value), $"S2/S6: the VM starts on {host.Name} and reads {value} in {cell}; allowed are {cell.Allowed}");
+            // Left by a VM before: the range lock keeps this one from reading it before it has ended.
+            if (host.Engine?.InFlight(cell) != true)
+                cell.Seen(value);
         }
     }
+
+    /// <summary>The VM reads: what it was told to be done, or what it has asked for since.</summary>
+    public void Reads(SimHost host, Cell cell) =>
+        Require(cell.MayBe(cell.Now(host.Disk)), $"S2: the VM on {host.Name} reads {cell.Now(host.Disk)} in {cell}; allowed are {cell.Allowed}");
 
     public void CheckExecution() =>
         Require(!world.Hosts.All(host => host.Vm.Executes), "Two VMs execute at the same time");
@@ -121,16 +136,57 @@ internal sealed class Truth(World world)
     /// <summary>S6: both copies are equal, apart from what is being written.</summary>
     public void CheckEqual(string when)
     {
-        var (a, b) = (world.Hosts[0], world.Hosts[1]);
-        for (var block = 0; block < Volume.Blocks; block++)
-            if (a.Engine?.InFlight(block) is null && b.Engine?.InFlight(block) is null)
-                Require(a.Volume.Applied[block] == b.Volume.Applied[block],
-                    $"{when}: block {block} is {a.Volume.Applied[block]} on {a.Name} and {b.Volume.Applied[block]} on {b.Name}");
+        if (Difference() is { } difference)
+            throw new SafetyViolation($"{when}: {difference}");
     }
 
-    private static SortedSet<long>[] NewSets() => [.. Enumerable.Range(0, Volume.Blocks).Select(_ => new SortedSet<long> { 0 })];
+    /// <summary>The first difference of the copies that no operation under way explains.</summary>
+    private string? Difference()
+    {
+        var (a, b) = (world.Hosts[0], world.Hosts[1]);
+        foreach (var range in Differences.Of(a.Disk, b.Disk))
+        {
+            if (!InFlight(a, range) && !InFlight(b, range))
+                return $"{range} differs: {range.First} on {a.Name}, {range.Second} on {b.Name}";
+        }
 
-    private static void Require(bool holds, string message)
+        return null;
+    }
+
+    /// <summary>S6: what a crash at this moment would leave says of every range in which the copies differ that they may differ, unless it
+    /// says that everything may. A write under way is no exception: its mark is stable before the data is written anywhere.</summary>
+    public void CheckMarked(string when)
+    {
+        if (Comparable() is not { } pair || MarksOf(pair.Source, ResyncPart.Source) is not { EverythingMayDiffer: false } source
+            || MarksOf(pair.Target, ResyncPart.Target) is not { EverythingMayDiffer: false } target)
+            return;
+        foreach (var range in Differences.Of(pair.Source.Disk, pair.Target.Disk))
+        {
+            // Names and sizes are compared by every resync, and what waits for its content comes as a whole.
+            if (range.LengthBytes == 0 || pair.Target.Disk.Names[range.Object].AwaitsContent)
+                continue;
+            Require(source.Ranges.Concat(target.Ranges).Any(range.IsIn),
+                $"S6, {when}: {range} differs ({range.First} on {pair.Source.Name}, {range.Second} on {pair.Target.Name}) and has no durable mark on either host");
+        }
+    }
+
+    /// <summary>By the record, the source and the target of a session that would begin now and go by marks, if there are such.</summary>
+    private (SimHost Source, SimHost Target)? Comparable()
+    {
+        if (world.Arbiter.Record.Primary is not { } primary)
+            return null;
+        var source = world.Host(primary);
+        var (mine, theirs) = (source.Stored, source.Peer.Stored.SyncBase);
+        return theirs != Guid.Empty && (theirs == mine.SyncBase || theirs == mine.PendingSyncBase) ? (source, source.Peer) : null;
+    }
+
+    private RecoveredMarks? MarksOf(SimHost host, ResyncPart part) => RecoveredMarks.Read(
+        host.Disk.Metadata(SimEngine.CheckpointFile), host.Disk.Metadata(SimEngine.LogFile), ActivityLogImage.SlotsPerGroup, part, out _);
+
+    private static bool InFlight(SimHost host, Difference range) =>
+        host.Engine?.InFlight(range.Object, range.OffsetBytes, range.LengthBytes) == true;
+
+    public static void Require(bool holds, string message)
     {
         if (!holds)
             throw new SafetyViolation(message);

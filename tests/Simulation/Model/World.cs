@@ -7,24 +7,49 @@ namespace Pollux.Tests.Simulation.Model;
 internal sealed class World
 {
     private const int TraceLinesMax = 4_000;
-    private readonly Queue<string> trace = new();
 
-    public World(ulong seed, Sabotage sabotage)
+    /// <summary>No VM of the run ever wrote it, so none may read it.</summary>
+    private static readonly byte[] OfUnknownAge = [.. Enumerable.Repeat((byte)0xEE, 4 * Cell.Bytes)];
+    /// <summary>The look at all marks is the dearest check; crashes come at any step, and each is looked at.</summary>
+    private const long EngineStepsPerLook = 128;
+
+    private readonly Queue<string> trace = new();
+    private long engineSteps;
+
+    /// <param name="quiet">Nothing fails by chance and the guest writes nothing by itself.</param>
+    public World(ulong seed, Sabotage sabotage, bool quiet = false)
     {
         Seed = seed;
         Sabotage = sabotage;
+        Quiet = quiet;
         Random = new SeededRandom(seed);
+        Choose = possibilities => (int)Random.Between(0, possibilities - 1);
         DetectionMs = Random.Of([2_000L, 2_500, 4_000]);
-        BeaconLossPerMille = (int)Random.Of([0L, 0, 20, 100]);
-        ArbiterLossPerMille = (int)Random.Of([0L, 50, 200]);
+        BeaconLossPerMille = quiet ? 0 : (int)Random.Of([0L, 0, 20, 100]);
+        ArbiterLossPerMille = quiet ? 0 : (int)Random.Of([0L, 50, 200]);
+        LinkFaultsPerMille = quiet ? 0 : (int)Random.Of([0L, 0, 0, 1, 5]);
+        GuestWrites = !quiet;
+        ResyncFlushBytes = Random.Of([2L << 16, 1L << 30]);
+        Layout = new Layout(wide: !quiet && Random.Chance(15));
         Arbiter = new SimArbiter(this);
         Hosts = [new SimHost(this, "a"), new SimHost(this, "b")];
         Truth = new Truth(this);
+        Hosts[0].Disk.MakeFiles(Layout);
+        // A first pairing finds nothing, or a copy of which nobody knows how old it is.
+        if (!quiet && Random.Chance(300))
+        {
+            Hosts[1].Disk.MakeFiles(Layout);
+            foreach (var spot in Layout.Spots)
+                Hosts[1].Disk.Write(spot.Object, spot.OffsetBytes, OfUnknownAge);
+        }
     }
 
     public ulong Seed { get; }
 
     public Sabotage Sabotage { get; }
+
+    /// <summary>No fault comes by chance.</summary>
+    public bool Quiet { get; }
 
     public SeededRandom Random { get; }
 
@@ -36,13 +61,25 @@ internal sealed class World
 
     public int ArbiterLossPerMille { get; set; }
 
+    /// <summary>Of the frames of the replication link, so many are lost, doubled, swapped, cut or changed.</summary>
+    public int LinkFaultsPerMille { get; set; }
+
+    public long LinkFaults { get; set; }
+
+    public long Resyncs { get; set; }
+
+    /// <summary>Between two flushes of a resync; some blocks only, so that a run has several.</summary>
+    public long ResyncFlushBytes { get; }
+
+    public Layout Layout { get; }
+
     public SimArbiter Arbiter { get; }
 
     public IReadOnlyList<SimHost> Hosts { get; }
 
     public Truth Truth { get; }
 
-    public bool GuestWrites { get; set; } = true;
+    public bool GuestWrites { get; set; }
 
     public long WritesBegun { get; private set; }
 
@@ -57,6 +94,19 @@ internal sealed class World
     public SimHost Host(string name) => Hosts.Single(host => host.Name == name);
 
     public long NextWrite() => ++WritesBegun;
+
+    /// <summary>What nobody can foretell of a disk that loses power, or of a call that is cut short. An enumeration sets its own.</summary>
+    public Choose Choose { get; set; }
+
+    /// <summary>Called before each step of an engine: a call of its disk ends, something arrives. An enumeration of crashes counts them.</summary>
+    public Action<SimHost>? BeforeEngineStep { get; set; }
+
+    public void EngineStep(SimHost host)
+    {
+        BeforeEngineStep?.Invoke(host);
+        if (++engineSteps % EngineStepsPerLook == 0)
+            Truth.CheckMarked("at a step");
+    }
 
     public void Say(string who, string what)
     {

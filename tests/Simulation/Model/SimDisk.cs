@@ -1,0 +1,123 @@
+namespace Pollux.Tests.Simulation.Model;
+
+/// <summary>Picks one of so many possibilities, counted from 0. Seeded in a run, exhaustive in an enumeration.</summary>
+internal delegate int Choose(int possibilities);
+
+/// <summary>A host's disk: files made of sectors, their names, and the module's own metadata files. What was written is readable at once and
+/// stable only after a flush; a loss of power keeps, of each sector by itself, any state since the last flush.</summary>
+/// <remarks>
+/// <para>Sectors are 512 bytes, the least that a disk writes whole, so everything longer can be torn. A hole takes no sector.</para>
+/// <para>The namespace (names, owners, times) is journalled: a loss of power keeps a prefix of its changes, and a flush of anything makes
+/// all of them stable, as fsync does on ext4 and XFS.</para>
+/// <para>After a failed flush the pages count as clean although they are not stable, as Linux has it: a later flush does not save them.</para>
+/// </remarks>
+internal sealed partial class SimDisk
+{
+    public const int SectorBytes = 512;
+
+    /// <summary>The unit in which the file system tells data from holes.</summary>
+    public const int PageBytes = 4096;
+
+    private readonly SortedDictionary<ulong, SimFile> files = [];
+    private long version;
+
+    /// <summary>Answers the next operations of its kind with this Linux error number; 0: it works.</summary>
+    public int WriteErrno { get; set; }
+
+    public int FlushErrno { get; set; }
+
+    public int MetadataErrno { get; set; }
+
+    public IEnumerable<SimFile> Files => files.Values.Where(file => Names.ContainsKey(file.Object));
+
+    public SimFile? Find(ulong obj) => Names.ContainsKey(obj) ? files.GetValueOrDefault(obj) : null;
+
+    /// <summary>A module as it was before it was ever replicated, stable.</summary>
+    public void MakeFiles(Layout layout)
+    {
+        var names = Names;
+        names = names.SetItem(Layout.Root, new SimNode(Layout.Root, SimNode.Directory));
+        foreach (var obj in layout.Files.Keys)
+            names = names.SetItem(obj, new SimNode(obj, SimNode.Regular) { Links = SimNode.NoLinks.Add(new SimLinkName(Layout.Root, $"file{obj}")) });
+        SetNames(names);
+        foreach (var (obj, sizeBytes) in layout.Files)
+            SetSize(obj, sizeBytes);
+        EndFlush(BeginFlush(), 0);
+    }
+
+    public int Write(ulong obj, long offsetBytes, ReadOnlySpan<byte> data)
+    {
+        if (WriteErrno != 0)
+            return WriteErrno;
+        if (Find(obj) is not { } file)
+            return Linux.ESTALE;
+        file.Write(++version, offsetBytes, data);
+        return 0;
+    }
+
+    public int Read(ulong obj, long offsetBytes, Span<byte> buffer, out int count)
+    {
+        count = 0;
+        if (Find(obj) is not { } file)
+            return Linux.ESTALE;
+        count = file.Read(offsetBytes, buffer);
+        return 0;
+    }
+
+    public int SetSize(ulong obj, long sizeBytes)
+    {
+        if (Find(obj) is not { } file)
+            return Linux.ESTALE;
+        file.SetSize(++version, sizeBytes);
+        return 0;
+    }
+
+    public int Punch(ulong obj, long offsetBytes, long lengthBytes)
+    {
+        if (Find(obj) is not { } file)
+            return Linux.ESTALE;
+        file.Punch(++version, offsetBytes, lengthBytes);
+        return 0;
+    }
+
+    /// <summary>A flush covers what was written before it began; it is told to end by <see cref="EndFlush"/>.</summary>
+    public long BeginFlush() => version;
+
+    /// <param name="obj">0: everything.</param>
+    /// <returns>A Linux error number.</returns>
+    public int EndFlush(long begun, ulong obj)
+    {
+        var failed = FlushErrno;
+        foreach (var file in files.Values)
+            if (obj == 0 || file.Object == obj)
+                file.Flush(begun, failed != 0);
+        if (failed == 0)
+            FlushNames(begun);
+        return failed;
+    }
+
+    /// <summary>What a process leaves when it dies is kept by the kernel, but for calls under way: those have happened or not.</summary>
+    public void ProcessDies(Choose choose) => MetadataProcessDies(choose);
+
+    public void LosePower(Choose choose)
+    {
+        LoseNames(choose);
+        foreach (var file in files.Values)
+            file.LosePower(choose);
+        MetadataLosesPower(choose);
+        WriteErrno = FlushErrno = MetadataErrno = 0;
+    }
+}
+
+/// <summary>The error numbers that the simulated disk answers with (Linux, all architectures of .NET).</summary>
+internal static class Linux
+{
+    public const int ENOENT = 2;
+    public const int EIO = 5;
+    public const int EEXIST = 17;
+    public const int EINVAL = 22;
+    public const int ENOSPC = 28;
+    public const int EROFS = 30;
+    public const int ESTALE = 116;
+    public const int EDQUOT = 122;
+}
