@@ -33,6 +33,9 @@ internal sealed class MachineHost(string name, MachinePairClock clock) : IEngine
     /// <summary>Effects for which this holds stay where they are.</summary>
     public Func<string, bool> Held { get; set; } = static _ => false;
 
+    /// <summary>Whether an effect happens now; the order of those that a shell may run side by side is kept.</summary>
+    public Func<bool> Chooses { get; set; } = static () => true;
+
     /// <summary>An error number for an effect, or 0.</summary>
     public Func<string, ulong, int> Fails { get; set; } = static (_, _) => 0;
 
@@ -84,7 +87,7 @@ internal sealed class MachineHost(string name, MachinePairClock clock) : IEngine
         for (var node = _effects.First; node is not null;)
         {
             var next = node.Next;
-            if (!Held(node.Value.What))
+            if (!Held(node.Value.What) && Chooses() && !IsBehindItsLike(node))
             {
                 _effects.Remove(node);
                 Done.Add(node.Value.What);
@@ -96,6 +99,26 @@ internal sealed class MachineHost(string name, MachinePairClock clock) : IEngine
         }
         return any;
     }
+
+    /// <summary>Frames, and what concerns the content of one object, keep their order; bytes are released after what names them.</summary>
+    private static bool IsBehindItsLike(LinkedListNode<Effect> node)
+    {
+        var line = LineOf(node.Value.What);
+        for (var earlier = node.Previous; line.Length > 0 && earlier is not null; earlier = earlier.Previous)
+        {
+            if (LineOf(earlier.Value.What) == line || line == "release")
+                return true;
+        }
+        return false;
+    }
+
+    private static string LineOf(string what) => what.Split(' ') switch
+    {
+        ["send" or "close" or "dial", ..] => "link",
+        ["write" or "hole" or "hash", var obj] => obj,
+        ["release"] => "release",
+        _ => "",
+    };
 
     public bool Receive()
     {

@@ -27,20 +27,24 @@ internal sealed class MachinePair
     /// <summary>Lets everything happen until nothing does.</summary>
     public void Run()
     {
-        bool any;
-        do
+        while (Step())
         {
-            any = false;
-            foreach (var host in (MachineHost[])[A, B])
-            {
-                host.Source?.Tick(Clock.NowMs);
-                host.Replica?.Tick(Clock.NowMs);
-                any |= host.Receive();
-                host.FinishTurn();
-                any |= host.Run();
-            }
         }
-        while (any);
+    }
+
+    /// <summary>One turn of each host.</summary>
+    public bool Step()
+    {
+        var any = false;
+        foreach (var host in (MachineHost[])[A, B])
+        {
+            host.Source?.Tick(Clock.NowMs);
+            host.Replica?.Tick(Clock.NowMs);
+            any |= host.Receive();
+            host.FinishTurn();
+            any |= host.Run();
+        }
+        return any;
     }
 
     public void Pass(long ms)
@@ -74,10 +78,16 @@ internal sealed class MachinePair
         Attach(epoch);
         Run();
         Assert.Contains("caught-up", A.Events);
-        A.Record(epoch + 1, "a", "a", "b");
-        B.Record(epoch + 1, "a", "a", "b");
-        A.Source!.SetEpoch(epoch + 1);
+        Joined();
         Run();
+    }
+
+    public void Joined()
+    {
+        var epoch = A.State.Record.Epoch + 1;
+        A.Record(epoch, "a", "a", "b");
+        B.Record(epoch, "a", "a", "b");
+        A.Source!.SetEpoch(epoch);
     }
 
     public void ServeMirrored()
@@ -86,12 +96,13 @@ internal sealed class MachinePair
         Join();
     }
 
-    public void Exclude()
+    public void Exclude(bool run = true)
     {
         var epoch = A.State.Record.Epoch + 1;
         A.Record(epoch, "a", "a");
         A.Source!.DetachPeer(epoch);
-        Run();
+        if (run)
+            Run();
     }
 
     public ulong Create(string name, ulong tag = 90)
