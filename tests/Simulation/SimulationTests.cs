@@ -52,8 +52,13 @@ public sealed class SimulationTests(ITestOutputHelper output)
 
         var unseen = RoleCodes.All.Select(problem => problem.Code).Except(totals.CodesSeen).ToList();
         output.WriteLine($"Codes never reached: {string.Join(", ", unseen)}");
+        // A flow that the faults never reach is not checked.
         if (totals.Runs >= SeedsForEveryCode)
-            Assert.Empty(unseen); // A flow that the faults never reach is not checked.
+        {
+            Assert.Empty(unseen);
+            Assert.True(totals.Verified > 0);
+        }
+
         Assert.True(totals is { Runs: > 0, Acknowledged: > 0, Flushes: > 0 } && totals.WorkloadStarts > totals.Runs);
     }
 
@@ -84,6 +89,8 @@ public sealed class SimulationTests(ITestOutputHelper output)
 
         private long Resyncs { get; set; }
 
+        public long Verified { get; private set; }
+
         private long LinkFaults { get; set; }
 
         public HashSet<string> CodesSeen { get; } = [];
@@ -99,12 +106,13 @@ public sealed class SimulationTests(ITestOutputHelper output)
                 WorkloadStarts += outcome.WorkloadStarts;
                 Epochs += outcome.Epoch;
                 Resyncs += outcome.Resyncs;
+                Verified += outcome.Verified;
                 LinkFaults += outcome.LinkFaults;
                 CodesSeen.UnionWith(outcome.CodesSeen);
             }
         }
 
         public override string ToString() =>
-            $"{Acknowledged} changes and {Flushes} flushes acknowledged, {Failed} failed, {WorkloadStarts} VM starts, {Epochs} epochs, {Resyncs} resyncs finished, {LinkFaults} frames spoiled.";
+            $"{Acknowledged} changes and {Flushes} flushes acknowledged, {Failed} failed, {WorkloadStarts} VM starts, {Epochs} epochs, {Resyncs} resyncs and {Verified} verifies finished, {LinkFaults} frames spoiled.";
     }
 }

@@ -26,6 +26,8 @@ internal sealed partial class SimEngine : IEngineEffects, IEngineSurroundings
     private bool stopping;
     private Action? whenStopped;
     private long epoch;
+    private bool verifies;
+    private int alarms;
 
     public SimEngine(World world, SimHost host, EngineOptions options)
     {
@@ -39,6 +41,34 @@ internal sealed partial class SimEngine : IEngineEffects, IEngineSurroundings
 
     /// <summary>As a source: a session with the peer is up.</summary>
     public bool HasSession => source is not null && source.Status.SessionUp;
+
+    /// <summary>Compares the copies online, if they are kept equal at the moment.</summary>
+    public void Verify(bool repair) => Turn(() =>
+    {
+        if (source is null || stopping || !source.StartVerify(repair, long.MaxValue, out _))
+            return;
+        (verifies, alarms) = (true, 0);
+        host.Say($"verify begins{(repair ? ", repairs" : "")}");
+    });
+
+    /// <summary>A range that is reported must differ; nothing has happened since it was compared.</summary>
+    private void CheckVerify()
+    {
+        if (!verifies || source is not { } machine)
+            return;
+        var status = machine.Status.Verify;
+        for (; alarms < status.Different.Count; alarms++)
+        {
+            var range = status.Different[alarms];
+            Truth.Require(Differences.Of(host.Disk, host.Peer.Disk).Any(difference => difference.Object == range.Object && (difference.LengthBytes == 0 || difference.IsIn(range))),
+                $"Verify on {host.Name} reports {range}, and the copies are equal there");
+        }
+
+        verifies = status.Running;
+        if (!verifies)
+            host.Say($"verify ends: {status.End}, {status.Different.Count} ranges differ");
+        world.Verified += verifies || status.End != "completed" ? 0 : 1;
+    }
 
     public bool MayRead => source is { Reads: ReadGate.Open };
 
@@ -229,6 +259,7 @@ internal sealed partial class SimEngine : IEngineEffects, IEngineSurroundings
                 return;
         }
 
+        CheckVerify();
         FreeBuffers();
         SubmitWaitingLater();
         FeedWaitingFrames();

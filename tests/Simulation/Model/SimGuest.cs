@@ -52,6 +52,9 @@ internal sealed class SimGuest(World world, SimHost host)
             case < 90:
                 ChangeName(engine, number, hears);
                 break;
+            case < 94:
+                WriteToNamed(engine, number, lives);
+                break;
             default:
                 foreach (var cell in spot.Cells.Where(cell => engine.MayRead && !engine.InFlight(cell)))
                     world.Truth.Reads(host, cell);
@@ -90,6 +93,14 @@ internal sealed class SimGuest(World world, SimHost host)
             _ => [(world.Layout.NameCells[at], 0), (world.Layout.NameCells[to], held)],
         };
         Submit(engine, kind, number, 0, 0, 0, changes, hears, _ => nameOpen = false, world.Layout.Names[at], world.Layout.Names[to]);
+    }
+
+    /// <summary>Content of a file that came into being during the run: no cells follow it, but both copies must be equal and marked.</summary>
+    private void WriteToNamed(SimEngine engine, long number, Func<bool> lives)
+    {
+        var made = host.Disk.Names.Values.Where(node => node.Uid != 0 && node.Links.Count > 0).Select(node => node.Object).ToList();
+        if (made.Count > 0)
+            Submit(engine, GuestOperationKind.Write, number, world.Random.Of(made), world.Random.Between(0, 1_000) * Cell.Bytes, world.Random.Between(1, 16) * Cell.Bytes, [], lives);
     }
 
     private void Submit(

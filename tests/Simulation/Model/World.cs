@@ -68,6 +68,9 @@ internal sealed class World
 
     public long Resyncs { get; set; }
 
+    /// <summary>Verifies that came to their end.</summary>
+    public long Verified { get; set; }
+
     /// <summary>Between two flushes of a resync; some blocks only, so that a run has several.</summary>
     public long ResyncFlushBytes { get; }
 
