@@ -53,7 +53,7 @@ internal sealed class SimGuest(World world, SimHost host)
                 ChangeName(engine, number, hears);
                 break;
             case < 94:
-                WriteToNamed(engine, number, lives);
+                WriteToNamed(engine, number, hears);
                 break;
             default:
                 foreach (var cell in spot.Cells.Where(cell => engine.MayRead && !engine.InFlight(cell)))
@@ -96,11 +96,11 @@ internal sealed class SimGuest(World world, SimHost host)
     }
 
     /// <summary>Content of a file that came into being during the run: no cells follow it, but both copies must be equal and marked.</summary>
-    private void WriteToNamed(SimEngine engine, long number, Func<bool> lives)
+    private void WriteToNamed(SimEngine engine, long number, Func<Action, bool> hears)
     {
         var made = host.Disk.Names.Values.Where(node => node.Uid != 0 && node.Links.Count > 0).Select(node => node.Object).ToList();
         if (made.Count > 0)
-            Submit(engine, GuestOperationKind.Write, number, world.Random.Of(made), world.Random.Between(0, 1_000) * Cell.Bytes, world.Random.Between(1, 16) * Cell.Bytes, [], lives);
+            Submit(engine, GuestOperationKind.Write, number, world.Random.Of(made), world.Random.Between(0, 1_000) * Cell.Bytes, world.Random.Between(1, 16) * Cell.Bytes, [], hears);
     }
 
     private void Submit(
