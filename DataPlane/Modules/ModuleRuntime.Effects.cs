@@ -85,17 +85,21 @@ public sealed partial class ModuleRuntime
                 });
                 break;
             case RoleEffect.StartWorkload:
+                TraceWorkload();
                 StartWorkload();
                 break;
             case RoleEffect.StopWorkload stop:
+                TraceWorkload();
                 StopWorkload(stop.GraceMs);
                 break;
             case RoleEffect.PauseWorkload:
                 _history.Add("vm.pausing", "The lease has ended: the VM is paused.", _traces.TraceId);
+                TraceWorkload();
                 _workload?.Pause();
                 break;
             case RoleEffect.ResumeWorkload:
                 _history.Add("vm.resuming", "There is a lease again: the VM goes on.", _traces.TraceId);
+                TraceWorkload();
                 _workload?.Resume();
                 break;
             case RoleEffect.ExtendLease extend:
@@ -175,6 +179,12 @@ public sealed partial class ModuleRuntime
                 await Task.Delay(ReleaseAgainMs).ConfigureAwait(false);
             }
         }
+    }
+
+    private void TraceWorkload()
+    {
+        if (_workload is { } workload)
+            workload.TraceParent = _traces.HypervisorParent;
     }
 
     private void StartWorkload()

@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using Pollux.DataPlane.Core.Roles;
 using Pollux.DataPlane.Guard;
 using Pollux.DataPlane.Hypervisor;
@@ -38,9 +39,9 @@ internal sealed partial class WorkloadRunner
             // Not before: what is left of the VM's former process is no start that may yet come to something.
             SetPhase(GuardedPhase.Starting);
             var definition = DomainDefinition.Complete(await _definition(cancel).ConfigureAwait(false), _domain, _module);
-            failure = Failure("define", await _hypervisor.DefineAsync(_domain, definition, cancel).ConfigureAwait(false))
+            failure = Failure("define", await SpanAsync("define", () => _hypervisor.DefineAsync(_domain, definition, cancel)).ConfigureAwait(false))
                 ?? (HoldsLease() ? null : "The lease ended before the start.")
-                ?? Failure("start", await _hypervisor.StartAsync(_domain, cancel).ConfigureAwait(false));
+                ?? Failure("start", await SpanAsync("start", () => _hypervisor.StartAsync(_domain, cancel)).ConfigureAwait(false));
         }
         catch (OperationCanceledException) when (!_stop.IsCancellationRequested)
         {
@@ -117,7 +118,7 @@ internal sealed partial class WorkloadRunner
             // One that the guard has halted does not hear the hypervisor.
             if (_hypervisor.IsHalted(_domain))
                 _hypervisor.KillEmulator(_domain);
-            await _hypervisor.DestroyAsync(_domain, _stop.Token).ConfigureAwait(false);
+            await SpanAsync("destroy", () => _hypervisor.DestroyAsync(_domain, _stop.Token)).ConfigureAwait(false);
             if (_hypervisor.EmulatorPid(_domain) is not null)
                 _hypervisor.KillEmulator(_domain);
         }
@@ -128,7 +129,7 @@ internal sealed partial class WorkloadRunner
         else if (_nowMs() - _askedMs >= AskAgainMs)
         {
             _askedMs = _nowMs();
-            var asked = await _hypervisor.ShutDownAsync(_domain, _stop.Token).ConfigureAwait(false);
+            var asked = await SpanAsync("shutdown", () => _hypervisor.ShutDownAsync(_domain, _stop.Token)).ConfigureAwait(false);
             if (asked.Outcome != CallOutcome.Done)
                 HostLog.Warn("hypervisor", "the guest could not be asked to shut down", ("domain", _domain), ("reason", asked.Text));
         }
@@ -147,7 +148,7 @@ internal sealed partial class WorkloadRunner
         var status = await _hypervisor.LookAsync(_domain, _stop.Token).ConfigureAwait(false);
         if (status.State is DomainState.Stopped or DomainState.Absent)
             return true;
-        await _hypervisor.DestroyAsync(_domain, _stop.Token).ConfigureAwait(false);
+        await SpanAsync("destroy", () => _hypervisor.DestroyAsync(_domain, _stop.Token)).ConfigureAwait(false);
         return false;
     }
 
@@ -180,7 +181,7 @@ internal sealed partial class WorkloadRunner
         lock (_gate)
             askedMs = _pauseAskedMs;
         _pauseOpen = true;
-        _suspending ??= _hypervisor.SuspendAsync(_domain, _stop.Token);
+        _suspending ??= SpanAsync("suspend", () => _hypervisor.SuspendAsync(_domain, _stop.Token));
         var ended = _suspending.IsCompleted;
         var status = await _hypervisor.LookAsync(_domain, _stop.Token).ConfigureAwait(false);
         if (StaysPaused(status))
@@ -229,7 +230,7 @@ internal sealed partial class WorkloadRunner
         // From here on it may execute, until it is seen to be paused again.
         _suspending = null;
         SetPhase(GuardedPhase.Running);
-        var answer = await _hypervisor.ResumeAsync(_domain, cancel).ConfigureAwait(false);
+        var answer = await SpanAsync("resume", () => _hypervisor.ResumeAsync(_domain, cancel)).ConfigureAwait(false);
         lock (_gate)
         {
             _resuming?.Dispose();
@@ -306,6 +307,18 @@ internal sealed partial class WorkloadRunner
             _state = "stopped";
             _guard.Forget(_domain);
         }
+    }
+
+    /// <summary>One call to the hypervisor, as a span of the trace that wanted it.</summary>
+    private async Task<HypervisorAnswer> SpanAsync(string name, Func<Task<HypervisorAnswer>> call)
+    {
+        using var span = Spans.StartActivity(name, ActivityKind.Client, _traceParent);
+        span?.SetTag("pollux.module", _module);
+        span?.SetTag("pollux.domain", _domain);
+        var answer = await call().ConfigureAwait(false);
+        if (answer.Outcome != CallOutcome.Done)
+            span?.SetStatus(ActivityStatusCode.Error, $"{answer.Outcome}: {answer.Text}");
+        return answer;
     }
 
     private static string? Failure(string what, HypervisorAnswer answer) => answer.Outcome switch

@@ -17,6 +17,8 @@ namespace Pollux.DataPlane.Modules;
 /// </remarks>
 internal sealed partial class WorkloadRunner : IAsyncDisposable
 {
+    private static readonly ActivitySource Spans = new("Pollux.Hypervisor");
+
     /// <summary>Interval of looks while something is to be done, and while nothing is, milliseconds.</summary>
     private const int ActingMs = 100;
     private const int WatchingMs = 500;
@@ -69,6 +71,7 @@ internal sealed partial class WorkloadRunner : IAsyncDisposable
     private volatile bool _happened;
     private volatile string _state = "stopped";
     private volatile string? _waiting;
+    private volatile string? _traceParent;
 
     /// <param name="guardGraceMs">Time after the end of a lease in which this runner pauses the VM, before the guard halts it.</param>
     public WorkloadRunner(
@@ -92,6 +95,12 @@ internal sealed partial class WorkloadRunner : IAsyncDisposable
 
     /// <summary>For people: what the next step of the VM waits for, or null.</summary>
     public string? Waiting => _waiting;
+
+    /// <summary>W3C parent of the spans of what is done from now on; null: none.</summary>
+    public string? TraceParent
+    {
+        set => _traceParent = value;
+    }
 
     public void Start()
     {

@@ -12,7 +12,7 @@ internal sealed class PeerConnection : IAsyncDisposable
     private const string PingSlot = "";
 
     /// <summary>Modules are limited by policy, and slots by this: a flood of invented names is refused.</summary>
-    private const int SlotsMax = 1024;
+    public const int SlotsMax = 1024;
 
     private readonly Stream _stream;
     private readonly Lock _gate = new();

@@ -331,7 +331,12 @@ public sealed class PeerLink : IAsyncDisposable
         if (message is { Module: { } module, Beacon: { } beacon })
         {
             lock (_gate)
+            {
+                if (_beaconCameOn.Count >= PeerConnection.SlotsMax && !_beaconCameOn.ContainsKey(module))
+                    throw new InvalidDataException($"the peer names more than {PeerConnection.SlotsMax} modules");
                 _beaconCameOn[module] = link;
+            }
+
             _events.BeaconReceived(module, beacon);
         }
         else if (message is { Module: { } prepared, ContentOf: { } record, ContentBytes: { } bytes })

@@ -46,6 +46,9 @@ public sealed class RoleTraces : IDisposable
     /// <summary>W3C id of the trace that is under way, or null.</summary>
     public string? TraceId => (_root ?? _resync)?.TraceId.ToHexString();
 
+    /// <summary>W3C parent of what is asked of the hypervisor, or null outside a trace.</summary>
+    public string? HypervisorParent => (_children.GetValueOrDefault("vm-start") ?? _root ?? _resync)?.Id;
+
     /// <summary>For the arbiter: its spans become children of ours.</summary>
     public string? TraceParent => (_children.GetValueOrDefault("arbitration") ?? _root ?? _resync)?.Id;
 

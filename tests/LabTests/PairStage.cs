@@ -69,6 +69,7 @@ public sealed class PairStage : IAsyncLifetime
     {
         await Pair.Machines.Network.HealAllAsync();
         BetaDisk!.Free();
+        var since = DateTimeOffset.UtcNow;
         if (Pair.Server.HasExited)
             await Pair.StartServerAsync();
         foreach (var host in Pair.Machines.Hosts)
@@ -78,7 +79,7 @@ public sealed class PairStage : IAsyncLifetime
                 await Pair.StartDataPlaneAsync(host);
         if (await Module.TryGetStatusAsync() is not { Run: true })
             await Module.StartAsync();
-        var status = await Module.WaitUntilMirroredAsync(SyncMax);
+        var status = await Module.WaitUntilMirroredAsync(SyncMax, since);
         if (primary is not null && status.ReadyPrimary != primary)
         {
             await Module.SwapAsync();

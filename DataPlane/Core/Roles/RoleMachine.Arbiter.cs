@@ -157,8 +157,9 @@ public sealed partial class RoleMachine
     {
         if (phase == Phase.Claiming)
         {
-            // S3: primary only if recorded, and in the set with a copy that is UpToDate.
-            var granted = Record.Primary == self && Record.Contains(self) && State.DataState == DataState.UpToDate && Record.Epoch > request.ExpectedEpoch;
+            // S3: primary only if recorded, and in the set with a copy that is UpToDate. A takeover leaves only itself in the set: a record
+            // that has the peer in it too is another's doing (one rebuilt, say), and says nothing of the peer's copy.
+            var granted = Record.Primary == self && Record.Contains(self) && !Record.Contains(peer) && State.DataState == DataState.UpToDate && Record.Epoch > request.ExpectedEpoch;
             if (granted && State.LostPower)
                 Save(State with { LostPower = false }); // From here on this copy is the truth.
             if (!granted)

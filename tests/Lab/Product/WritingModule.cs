@@ -77,10 +77,11 @@ public sealed class WritingModule : IAsyncDisposable
         }, () => last?.ToString() ?? "no answer of the control plane", TimeSpan.FromMilliseconds(100));
     }
 
-    /// <summary>Waits until both hosts say, after the beginning of this wait, that they are in sync.</summary>
-    public Task<ModuleStatus> WaitUntilMirroredAsync(TimeSpan deadline)
+    /// <summary>Waits until both hosts say that they are in sync, and have said so after a moment.</summary>
+    /// <param name="since">What was said before it does not count; the beginning of this wait if null.</param>
+    public Task<ModuleStatus> WaitUntilMirroredAsync(TimeSpan deadline, DateTimeOffset? since = null)
     {
-        var begun = DateTimeOffset.UtcNow;
+        var begun = since ?? DateTimeOffset.UtcNow;
         return WaitForAsync("both hosts are in sync (PRIM and SECOND, ready)", deadline, status => status.IsMirrored && status.IsHeardSince(begun));
     }
 
@@ -151,8 +152,9 @@ public sealed class WritingModule : IAsyncDisposable
                 return;
             if (left == 1)
                 throw new LabException($"Stopped {StopsMax} times, and never with both hosts in sync: {status}");
+            var since = DateTimeOffset.UtcNow;
             await StartAsync();
-            await WaitUntilMirroredAsync(InSyncMax);
+            await WaitUntilMirroredAsync(InSyncMax, since);
         }
     }
 

@@ -173,6 +173,18 @@ public sealed class ModuleRuntimeTests : IAsyncDisposable
     }
 
     [Fact]
+    public async Task What_a_failover_asks_of_the_hypervisor_is_in_its_trace()
+    {
+        using var calls = new Spans("Pollux.Hypervisor", Module);
+        using var roles = new Spans("Pollux.Roles", Module);
+        await FollowAsync(new AuthorityRecord(_incarnation, 5, Peer, [Self, Peer]), 5);
+        await UntilAsync(() => _runtime.View is { Role: Role.Alone, Ready: true }, "ALONE", stepMs: 50);
+        Assert.Equal(["define", "start"], calls.Ended.Select(span => span.OperationName));
+        var started = roles.Ended.Single(span => span.OperationName == "vm-start");
+        Assert.All(calls.Ended, span => Assert.Equal((started.TraceId, started.SpanId), (span.TraceId, span.ParentSpanId)));
+    }
+
+    [Fact]
     public async Task A_failover_that_does_not_come_ends_its_trace()
     {
         using var spans = new Spans("Pollux.Roles", Module);

@@ -2,6 +2,7 @@ using System.Buffers.Binary;
 using System.Net;
 using System.Net.Sockets;
 using System.Text;
+using System.Text.Json;
 using System.Threading.Channels;
 using Pollux.DataPlane.Core.Roles;
 using Pollux.DataPlane.Identity;
@@ -112,6 +113,26 @@ public sealed class PeerLinkTests : IDisposable
         BinaryPrimitives.WriteInt32LittleEndian(length, PeerMessage.BytesMax + 1);
         await raw.Stream.WriteAsync(length, Cancel);
         await ReadToEndAsync(raw.Stream, skipMessages: 1);
+    }
+
+    [Fact]
+    public async Task A_peer_that_invents_names_without_end_is_cut_off()
+    {
+        await using var b = new Node(_authority, "c1/b");
+        b.Link.SetPeer("c1/a", null);
+        using var raw = await RawAsync(b, """{"hello":{"protocolVersion":1,"host":"c1/a"}}""");
+        var ending = ReadToEndAsync(raw.Stream, skipMessages: 1);
+        for (var i = 0; i <= PeerConnection.SlotsMax; i++)
+        {
+            var name = $"c1/vm{i}";
+            await raw.Stream.WriteAsync(Frame(JsonSerializer.Serialize(new PeerMessage(Module: name, Beacon: Beacon(1)), PeerJson.Default.PeerMessage)), Cancel);
+        }
+
+        await ending;
+        var heard = 0;
+        while (b.Events.Beacons.Reader.TryRead(out _))
+            heard++;
+        Assert.Equal(PeerConnection.SlotsMax, heard);
     }
 
     [Fact]
