@@ -237,18 +237,20 @@ internal abstract unsafe partial class EngineShell
     /// <summary>Reads need a buffer each; without one they wait.</summary>
     private bool StartWaitingReads()
     {
-        while (_readsToStart.TryPeek(out var read) && Place.Buffers.TryRent(out var buffer))
-        {
-            _readsToStart.Dequeue();
-            var bytesMax = (int)Math.Min(read.LengthBytes, Loop.BufferPool.PayloadBytesMax);
-            Place.Buffers.Touched(buffer, bytesMax);
-            var memory = (nint)Place.Buffers.Payload(buffer);
-            if (read.Repair)
-                Begin(() => ReadForRepair(read.Object, read.OffsetBytes, bytesMax, memory), ended => RepairReadEnded(read.Slot, buffer, bytesMax, ended));
-            else
-                Begin(() => ReadForCopy(new ObjectRange(read.Object, read.OffsetBytes, read.LengthBytes), memory), ended => CopyReadEnded(read.Slot, buffer, ended));
-        }
+        while (_readsToStart.Count > 0 && Place.Buffers.TryRent(out var buffer))
+            StartRead(_readsToStart.Dequeue(), buffer);
         return false;
+    }
+
+    private void StartRead((int Slot, ulong Object, long OffsetBytes, long LengthBytes, bool Repair) read, int buffer)
+    {
+        var bytesMax = (int)Math.Min(read.LengthBytes, Loop.BufferPool.PayloadBytesMax);
+        Place.Buffers.Touched(buffer, bytesMax);
+        var memory = (nint)Place.Buffers.Payload(buffer);
+        if (read.Repair)
+            Begin(() => ReadForRepair(read.Object, read.OffsetBytes, bytesMax, memory), ended => RepairReadEnded(read.Slot, buffer, bytesMax, ended));
+        else
+            Begin(() => ReadForCopy(new ObjectRange(read.Object, read.OffsetBytes, read.LengthBytes), memory), ended => CopyReadEnded(read.Slot, buffer, ended));
     }
 
     private void RepairReadEnded(int slot, int buffer, int lengthBytes, (int Error, long SizeBytes) ended)

@@ -168,7 +168,13 @@ internal sealed class EngineVolume(SourceShell shell, IVolumeCompletions complet
             completions.Completed(tag, Errno.ESTALE, 0);
         else if (shell.Place.Loop.IsCurrent)
             shell.Flush(obj, dataOnly, tag);
-        else if (!shell.Place.Loop.Post(() => shell.Admit(() => shell.Flush(obj, dataOnly, tag))))
+        else
+            FlushFromElsewhere(obj, dataOnly, tag);
+    }
+
+    private void FlushFromElsewhere(ulong obj, bool dataOnly, OperationTag tag)
+    {
+        if (!shell.Place.Loop.Post(() => shell.Admit(() => shell.Flush(obj, dataOnly, tag))))
             completions.Completed(tag, Errno.EIO, 0);
     }
 
