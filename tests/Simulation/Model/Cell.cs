@@ -61,10 +61,11 @@ internal sealed class Cell(string title, ulong obj, Func<SimDisk, bool, long> re
     public void Seen(long value)
     {
         var seen = allowed.FindLast(entry => entry.Value == value);
-        foreach (var older in allowed)
+        // Newer ones too: a write that the disk refused has been on the peer until the repair, and unflushed both may come back.
+        foreach (var other in allowed)
         {
-            if (older.Number < seen.Number)
-                unflushed.Add(older);
+            if (other.Number != seen.Number)
+                unflushed.Add(other);
         }
 
         allowed.Clear();

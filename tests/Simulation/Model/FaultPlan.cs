@@ -95,6 +95,8 @@ internal sealed class FaultPlan(World world)
         if (!SimulationRun.Whole(world))
             return;
         var what = random.Between(0, 2);
+        if (what == 1 && !world.FlushesFail)
+            return;
         world.Say("fault", $"the disk of {host.Name} fails {((string[])["writes", "flushes", "metadata"])[what]} for {forMs} ms");
         host.Disk.WriteErrno = what == 0 ? Linux.EIO : 0;
         host.Disk.FlushErrno = what == 1 ? (int)random.Of([(long)Linux.EIO, Linux.ENOSPC]) : 0;
