@@ -27,4 +27,31 @@ public sealed class Crc32CTests
         for (var cut = 0; cut <= data.Length; cut++)
             Assert.Equal(Crc32C.Compute(data), Crc32C.Append(Crc32C.Compute(data.AsSpan(0, cut)), data.AsSpan(cut)));
     }
+
+    [Theory]
+    [InlineData(4079)]
+    [InlineData(4080)]
+    [InlineData(4081)]
+    [InlineData(2 * 4080)]
+    [InlineData((1 << 20) + 32)]
+    public void Long_data_read_at_three_places_has_the_checksum_of_its_bytes_one_by_one(int lengthBytes)
+    {
+        var data = new byte[lengthBytes];
+        for (var i = 0; i < data.Length; i++)
+            data[i] = (byte)((i * 31) ^ (i >> 8) ^ (i >> 16));
+        Assert.Equal(OneByOne(data), Crc32C.Compute(data));
+        Assert.Equal(OneByOne(data), Crc32C.Append(Crc32C.Compute(data.AsSpan(0, 13)), data.AsSpan(13)));
+    }
+
+    private static uint OneByOne(ReadOnlySpan<byte> data)
+    {
+        var crc = uint.MaxValue;
+        foreach (var b in data)
+        {
+            crc ^= b;
+            for (var bit = 0; bit < 8; bit++)
+                crc = (crc >> 1) ^ ((crc & 1) != 0 ? 0x82F63B78 : 0);
+        }
+        return ~crc;
+    }
 }
