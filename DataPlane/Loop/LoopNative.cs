@@ -18,6 +18,7 @@ internal static unsafe partial class LoopNative
     public const int EventCloseOnExec = 0x80000;
 
     // bits/socket.h: a peer that is gone is an error, not a signal.
+    public const int MessagePeek = 2;
     public const int MessageDontWait = 0x40;
     public const int MessageNoSignal = 0x4000;
 

@@ -166,8 +166,7 @@ public sealed partial class DataPlaneHost : IModuleMaker
         try
         {
             SocketTuning.Apply(socket, ReplicationSilenceMax);
-            await socket.ConnectAsync(PeerAddress.Parse(address), cancel).ConfigureAwait(false);
-            return socket;
+            return await LinkConnection.ConnectAsync(socket, PeerAddress.Parse(address), cancel).ConfigureAwait(false);
         }
         catch
         {

@@ -226,7 +226,8 @@ public sealed class ReplicationEngine : IReplicationEngine
         status.SessionUp, status.Resync.Running, status.Resync.Full, status.DirtyBytes, status.Resync.TotalBytes, status.Resync.DoneBytes,
         status.Resync.BytesPerSecond, status.HeldOperations, status.ReplicatedBytes, status.ReplicatedOperations, status.WaitingFor);
 
-    private void Input(EngineShell shell, Action input) => _place.Loop.Post(() =>
+    /// <returns>False: the loop has ended.</returns>
+    private bool Input(EngineShell shell, Action input) => _place.Loop.Post(() =>
     {
         if (!shell.Stopping.IsCompleted)
             input();
@@ -234,10 +235,11 @@ public sealed class ReplicationEngine : IReplicationEngine
 
     private async Task StopAsync(EngineShell shell)
     {
-        Input(shell, shell.Stop);
         try
         {
-            await shell.Stopping.WaitAsync(StopPatience).ConfigureAwait(false);
+            // The end of a loop has been told as a fault; nothing of its machine runs.
+            if (Input(shell, shell.Stop))
+                await shell.Stopping.WaitAsync(StopPatience).ConfigureAwait(false);
         }
         catch (TimeoutException)
         {

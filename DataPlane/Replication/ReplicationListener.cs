@@ -81,9 +81,11 @@ public sealed class ReplicationListener : IAsyncDisposable
             SocketTuning.Apply(socket, _silenceMax);
             using var deadline = CancellationTokenSource.CreateLinkedTokenSource(_stopped.Token);
             deadline.CancelAfter(GreetingDeadline);
-            if (await OpensPlaintextAsync(socket, deadline.Token).ConfigureAwait(false))
+            var transport = new LinkTransport(socket);
+            if (await transport.PeekAsync(deadline.Token).ConfigureAwait(false) == PlaintextLink.OpeningMagic[0])
             {
-                connection = LinkConnection.Plain(socket);
+                // A TLS handshake begins with another byte.
+                connection = LinkConnection.Plain(transport);
                 if (await RedeemAsync(connection.Stream, deadline.Token).ConfigureAwait(false) is { } grant)
                     accepted = await HearAsync(connection, grant.PeerHost, grant.Module, deadline.Token).ConfigureAwait(false);
                 else
@@ -91,7 +93,7 @@ public sealed class ReplicationListener : IAsyncDisposable
             }
             else
             {
-                (connection, var peerHost) = await LinkConnection.SecureAsync(socket, _authenticate, deadline.Token).ConfigureAwait(false);
+                (connection, var peerHost) = await LinkConnection.SecureAsync(transport, _authenticate, deadline.Token).ConfigureAwait(false);
                 accepted = await HearAsync(connection, peerHost, null, deadline.Token).ConfigureAwait(false);
             }
         }
@@ -139,13 +141,6 @@ public sealed class ReplicationListener : IAsyncDisposable
         if (refusal is not null)
             await connection.RefuseAsync(refusal).ConfigureAwait(false);
         return accepted;
-    }
-
-    /// <summary>A TLS handshake begins with another byte than the opening of a plain connection.</summary>
-    private static async Task<bool> OpensPlaintextAsync(Socket socket, CancellationToken cancel)
-    {
-        var first = new byte[1];
-        return await socket.ReceiveAsync(first, SocketFlags.Peek, cancel).ConfigureAwait(false) == 1 && first[0] == PlaintextLink.OpeningMagic[0];
     }
 
     private async Task<PlaintextTokens.Grant?> RedeemAsync(Stream stream, CancellationToken cancel)

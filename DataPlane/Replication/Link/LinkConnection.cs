@@ -1,3 +1,4 @@
+using System.Net;
 using System.Net.Sockets;
 
 namespace Pollux.DataPlane.Replication;
@@ -16,20 +17,40 @@ public sealed class LinkConnection : IAsyncDisposable
     internal LinkTransport Transport { get; }
 
     /// <summary>Without encryption: the socket is all.</summary>
-    public static LinkConnection Plain(Socket socket)
-    {
-        var transport = new LinkTransport(socket);
-        return new LinkConnection(transport, transport);
-    }
+    public static LinkConnection Plain(Socket socket) => Plain(new LinkTransport(socket));
+
+    internal static LinkConnection Plain(LinkTransport transport) => new(transport, transport);
+
+    /// <summary>Connects without the runtime's poller, which would watch the socket ever after.</summary>
+    /// <exception cref="SocketException">The peer cannot be reached.</exception>
+    public static Task<Socket> ConnectAsync(Socket socket, EndPoint peer, CancellationToken cancel) => Task.Factory.StartNew(
+        () =>
+        {
+            // Closing it ends the wait.
+            using var ending = cancel.Register(socket.Dispose);
+            try
+            {
+                socket.Connect(peer);
+                return socket;
+            }
+            catch (Exception) when (cancel.IsCancellationRequested)
+            {
+                throw new OperationCanceledException(cancel);
+            }
+        },
+        cancel, TaskCreationOptions.LongRunning | TaskCreationOptions.DenyChildAttach, TaskScheduler.Default);
 
     /// <summary>Puts a stream above the socket, after a handshake through it.</summary>
     /// <param name="secure">Gets the transport, gives what encrypts above it, with whatever else it has learnt. The stream must do its work
     /// synchronously where the transport does.</param>
     /// <remarks>When <paramref name="secure"/> throws the socket is closed.</remarks>
-    public static async ValueTask<(LinkConnection Connection, T Learnt)> SecureAsync<T>(
-        Socket socket, Func<Stream, CancellationToken, ValueTask<(Stream Stream, T Learnt)>> secure, CancellationToken cancel)
+    public static ValueTask<(LinkConnection Connection, T Learnt)> SecureAsync<T>(
+        Socket socket, Func<Stream, CancellationToken, ValueTask<(Stream Stream, T Learnt)>> secure, CancellationToken cancel) =>
+        SecureAsync(new LinkTransport(socket), secure, cancel);
+
+    internal static async ValueTask<(LinkConnection Connection, T Learnt)> SecureAsync<T>(
+        LinkTransport transport, Func<Stream, CancellationToken, ValueTask<(Stream Stream, T Learnt)>> secure, CancellationToken cancel)
     {
-        var transport = new LinkTransport(socket);
         try
         {
             var (stream, learnt) = await secure(transport, cancel).ConfigureAwait(false);

@@ -9,9 +9,10 @@ namespace Pollux.DataPlane.Replication;
 /// <summary>The bytes of one connection, first for the handshake and then for an event loop.</summary>
 /// <remarks>
 /// <code>
-/// handshake (asynchronous, any thread) ──BeginLoop──► loop (one thread; nothing blocks)
+/// handshake (threads that wait) ──BeginLoop──► loop (one thread; nothing blocks)
 /// </code>
-/// While the handshake lasts it is a stream over the socket. On the loop writes append to a buffer that <see cref="Push"/> sends, and reads
+/// While the handshake lasts it is a stream over the socket, whose waits are those of a thread of their own: an asynchronous operation would
+/// register the socket with the runtime's own poller for good, which then would wake up for every packet. On the loop writes append to a buffer that <see cref="Push"/> sends, and reads
 /// take from a buffer that <see cref="Pull"/> fills; a read that finds it empty pends until then, and its continuation runs inside
 /// <see cref="Pull"/>. So a TLS stream above stays on the loop's thread and blocks nobody.
 /// </remarks>
@@ -22,7 +23,6 @@ internal sealed unsafe class LinkTransport : Stream, IValueTaskSource<int>
     private const int OutBytesStart = 128 << 10;
 
     private readonly Socket _socket;
-    private readonly NetworkStream _handshake;
     private byte[] _in = [];
     private int _inStart;
     private int _inEnd;
@@ -38,7 +38,6 @@ internal sealed unsafe class LinkTransport : Stream, IValueTaskSource<int>
     public LinkTransport(Socket socket)
     {
         _socket = socket;
-        _handshake = new NetworkStream(socket, ownsSocket: false);
         Descriptor = (int)socket.Handle;
     }
 
@@ -148,6 +147,14 @@ internal sealed unsafe class LinkTransport : Stream, IValueTaskSource<int>
         }
     }
 
+    /// <summary>Waits for the first byte of the peer, which stays to be read.</summary>
+    /// <returns>-1: the peer has closed.</returns>
+    public Task<int> PeekAsync(CancellationToken cancel)
+    {
+        var first = new byte[1];
+        return Waiting(() => ReadWaiting(first, peek: true, cancel) == 1 ? first[0] : -1, cancel);
+    }
+
     /// <summary>Nothing more will be sent; what is on its way arrives.</summary>
     public void EndSending()
     {
@@ -162,12 +169,12 @@ internal sealed unsafe class LinkTransport : Stream, IValueTaskSource<int>
     }
 
     public override ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken = default) =>
-        _onLoop ? ReadOnLoop(buffer) : _handshake.ReadAsync(buffer, cancellationToken);
+        _onLoop ? ReadOnLoop(buffer) : new ValueTask<int>(Waiting(() => ReadWaiting(buffer, peek: false, cancellationToken), cancellationToken));
 
     public override ValueTask WriteAsync(ReadOnlyMemory<byte> buffer, CancellationToken cancellationToken = default)
     {
         if (!_onLoop)
-            return _handshake.WriteAsync(buffer, cancellationToken);
+            return new ValueTask(Waiting(() => WriteWaiting(buffer, cancellationToken), cancellationToken));
         Append(buffer.Span);
         return ValueTask.CompletedTask;
     }
@@ -214,6 +221,53 @@ internal sealed unsafe class LinkTransport : Stream, IValueTaskSource<int>
         if (disposing)
             _socket.Dispose();
         base.Dispose(disposing);
+    }
+
+    /// <summary>A handshake takes milliseconds, and no more connections than <see cref="ReplicationListener.GreetingMax"/> have one at a time.</summary>
+    private static Task<int> Waiting(Func<int> wait, CancellationToken cancel) =>
+        Task.Factory.StartNew(wait, cancel, TaskCreationOptions.LongRunning | TaskCreationOptions.DenyChildAttach, TaskScheduler.Default);
+
+    private int ReadWaiting(Memory<byte> buffer, bool peek, CancellationToken cancel)
+    {
+        using var pinned = buffer.Pin();
+        while (true)
+        {
+            var got = LoopNative.Receive(
+                Descriptor, pinned.Pointer, (nuint)buffer.Length, LoopNative.MessageDontWait | (peek ? LoopNative.MessagePeek : 0));
+            if (got >= 0)
+                return (int)got;
+            AwaitReadiness("receive", LoopNative.PollIn, cancel);
+        }
+    }
+
+    private int WriteWaiting(ReadOnlyMemory<byte> buffer, CancellationToken cancel)
+    {
+        using var pinned = buffer.Pin();
+        var done = 0;
+        while (done < buffer.Length)
+        {
+            LoopNative.IoVector vector;
+            vector.Base = (byte*)pinned.Pointer + done;
+            vector.Length = (nuint)(buffer.Length - done);
+            var sent = Send(&vector, 1);
+            if (sent >= 0)
+                done += (int)sent;
+            else
+                AwaitReadiness("send", LoopNative.PollOut, cancel);
+        }
+        return done;
+    }
+
+    /// <summary>After a call that has failed.</summary>
+    private void AwaitReadiness(string call, short events, CancellationToken cancel)
+    {
+        const int lookMs = 50;
+        if (Marshal.GetLastPInvokeError() is not (Errno.EAGAIN or Errno.EINTR) and var errno)
+            throw new IOException($"{call}: {Errno.Describe(errno)}");
+        cancel.ThrowIfCancellationRequested();
+        ObjectDisposedException.ThrowIf(_socket.SafeHandle.IsClosed, this);
+        var descriptor = new LoopNative.PollDescriptor { Descriptor = Descriptor, Events = events };
+        _ = LoopNative.Poll(&descriptor, 1, lookMs);
     }
 
     private static byte* Pointer(byte[] pinned, int offset) => (byte*)Marshal.UnsafeAddrOfPinnedArrayElement(pinned, offset);
