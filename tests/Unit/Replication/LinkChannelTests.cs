@@ -1,3 +1,4 @@
+using System.Globalization;
 using System.Net;
 using System.Net.Sockets;
 using Pollux.DataPlane.Core;
@@ -51,6 +52,22 @@ public class LinkChannelTests
         Assert.Equal(expected, sums);
         Assert.Null(pair.B.Channel.EndReason);
         await pair.A.DoAsync(() => Assert.Equal(pair.A.Buffers.Count, pair.A.Buffers.FreeCount));
+    }
+
+    /// <summary>The runtime keeps a socket registered after its first asynchronous operation: each packet would then wake the runtime's
+    /// poller, and that a thread of the pool which spins.</summary>
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public async Task No_poller_of_the_runtime_watches_a_link(bool encrypted)
+    {
+        using var pair = await Pair.ConnectAsync(encrypted);
+        pair.Start();
+        var watched = Directory.GetFiles("/proc/self/fdinfo").SelectMany(TryReadLines).Where(line => line.StartsWith("tfd:", StringComparison.Ordinal))
+            .Select(line => int.Parse(line.Split(' ', StringSplitOptions.RemoveEmptyEntries)[1], CultureInfo.InvariantCulture)).ToHashSet();
+        Assert.NotEmpty(watched);
+        Assert.DoesNotContain(pair.A.Channel.Descriptor, watched);
+        Assert.DoesNotContain(pair.B.Channel.Descriptor, watched);
     }
 
     [Theory]
@@ -220,6 +237,19 @@ public class LinkChannelTests
         }
     }
 
+    /// <summary>Descriptors of other tests come and go.</summary>
+    private static string[] TryReadLines(string path)
+    {
+        try
+        {
+            return File.ReadAllLines(path);
+        }
+        catch (IOException)
+        {
+            return [];
+        }
+    }
+
     private sealed class Pair(End a, End b) : IDisposable
     {
         public End A => a;
@@ -231,7 +261,7 @@ public class LinkChannelTests
             listener.Bind(new IPEndPoint(IPAddress.Loopback, 0));
             listener.Listen(1);
             var dialled = new Socket(AddressFamily.InterNetwork, SocketType.Stream, ProtocolType.Tcp);
-            await dialled.ConnectAsync(listener.LocalEndPoint!);
+            await LinkConnection.ConnectAsync(dialled, listener.LocalEndPoint!, CancellationToken.None);
             var accepted = await listener.AcceptAsync();
             if (!encrypted)
                 return new Pair(new End("a", LinkConnection.Plain(dialled)), new End("b", LinkConnection.Plain(accepted)));
