@@ -58,6 +58,16 @@ public sealed class PairStage : IAsyncLifetime
         return await HealAsync(primary);
     }
 
+    /// <summary>Beta is switched off, its disk is mended, and it is switched on again.</summary>
+    public async Task MendBetaAsync()
+    {
+        var beta = Pair.Machines["beta"];
+        if (beta.IsOn)
+            await beta.PowerOffAsync();
+        await BetaDisk!.MendAsync(beta);
+        await Pair.BootAsync(beta);
+    }
+
     private async Task BuildAsync()
     {
         _pair = await PolluxPair.CreateAsync(DetectionSeconds,
@@ -68,8 +78,10 @@ public sealed class PairStage : IAsyncLifetime
     private async Task<Scene> HealAsync(string? primary)
     {
         await Pair.Machines.Network.HealAllAsync();
-        BetaDisk!.Free();
         var since = DateTimeOffset.UtcNow;
+        if (BetaDisk!.IsBroken)
+            await MendBetaAsync();
+        BetaDisk.Free();
         if (Pair.Server.HasExited)
             await Pair.StartServerAsync();
         foreach (var host in Pair.Machines.Hosts)
