@@ -71,5 +71,13 @@ public sealed class LimitedDisk
 
     public void Free() => File.Delete(BallastPath);
 
-    private Task MountAsync() => Shell.CheckAsync("mount", "-o", "loop,errors=remount-ro", _image, _mountPoint);
+    /// <summary>On a loop device of its own: mount(8) would take the one that is there, and a broken file system lives on as long as any
+    /// other host of the lab, whose mount namespace is a copy, knows it.</summary>
+    private async Task MountAsync()
+    {
+        var device = (await Shell.CheckAsync("losetup", "--find", "--show", _image)).Output.Trim();
+        await Shell.CheckAsync("mount", "-o", "errors=remount-ro", device, _mountPoint);
+        // It goes with the last mount.
+        await Shell.CheckAsync("losetup", "--detach", device);
+    }
 }
