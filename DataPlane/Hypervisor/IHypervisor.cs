@@ -29,6 +29,10 @@ public interface IHypervisor : IAsyncDisposable
 
     Task<HypervisorAnswer> ResumeAsync(string domain, CancellationToken cancel);
 
+    /// <summary>The errors of the domain's disks at this moment, one line, for example <c>vda: no space</c>; null if there are none or nobody
+    /// answers.</summary>
+    Task<string?> DiskErrorsAsync(string domain, CancellationToken cancel);
+
     Task<DomainStatus> LookAsync(string domain, CancellationToken cancel);
 
     /// <summary>The process that executes the domain now, or null if there is certainly none. Does not ask the hypervisor's daemon.</summary>

@@ -77,6 +77,13 @@ public sealed partial class LibvirtHypervisor : IHypervisor
 
     public Task<HypervisorAnswer> ResumeAsync(string domain, CancellationToken cancel) => CallAsync(["resume", domain], null, Pausing, cancel);
 
+    public async Task<string?> DiskErrorsAsync(string domain, CancellationToken cancel)
+    {
+        var result = await RunAsync(["domblkerror", domain], null, Quick, cancel).ConfigureAwait(false);
+        var said = OneLine(result.Output);
+        return result.ExitCode == 0 && said.Contains(": ", StringComparison.Ordinal) ? said : null;
+    }
+
     public async Task<DomainStatus> LookAsync(string domain, CancellationToken cancel)
     {
         var result = await RunAsync(["domstate", "--reason", domain], null, Quick, cancel).ConfigureAwait(false);

@@ -46,6 +46,8 @@ public sealed partial class ModuleRuntime
                 held, "None if it clears within the detection time. Otherwise check the peer and the control plane."));
         }
 
+        if (_workload?.Hold is { } hold)
+            problems.Add(Held(hold));
         if (view.DataState == DataState.Inconsistent && status.OlderCopy is { Kept: false } none)
         {
             problems.Add(new ObservedProblem("resync.no-older-copy", "This host keeps no older copy during the resync",
@@ -55,6 +57,14 @@ public sealed partial class ModuleRuntime
 
         return problems.ToImmutable();
     }
+
+    private ObservedProblem Held(WorkloadHold hold) => hold.IsIoError
+        ? new ObservedProblem("vm.io-paused", "The VM is paused because its disk gives errors", Describe(RoleImpact.Paused),
+            $"{hold.Text} Resumed {hold.Tries} times in vain.",
+            $"Make room on the file system of {_options.Directory} on this host: the VM then goes on by itself within some seconds. "
+                + "If only this host is full, pollux module swap moves the VM to the peer.")
+        : new ObservedProblem("vm.paused-by-others", "The VM was paused by somebody else", Describe(RoleImpact.Paused), hold.Text,
+            "Resume it with the tool that paused it (virsh resume), or stop and start the module.");
 
     private static string Join(string cause, string likely) => cause.Length == 0 ? likely : cause;
 

@@ -55,7 +55,7 @@ public sealed partial class ModuleRuntime : IReplicationEvents, IAsyncDisposable
             var definition = Path.Combine(options.Directory, vm.DefinitionFile);
             // Half of the margin is for pausing by the hypervisor, then the guard halts; the rest covers drift and the halt itself.
             _workload = new WorkloadRunner(options.Module, vm.Domain, options.Hypervisor, options.Guard, options.Timings.MarginMs / 2,
-                cancel => ReadDefinitionAsync(definition, cancel), OnWorkload, options.NowMs);
+                cancel => ReadDefinitionAsync(definition, cancel), OnWorkload, OnWorkloadNoted, options.NowMs);
         }
 
         options.Front.Failed += OnFrontFailed;
@@ -132,6 +132,12 @@ public sealed partial class ModuleRuntime : IReplicationEvents, IAsyncDisposable
             Put(input);
         else if (input is RoleInput.WorkloadStopped)
             _workloadOff.TrySetResult();
+    }
+
+    private void OnWorkloadNoted(string kind, string text)
+    {
+        _history.Add(kind, text);
+        _options.Links.Changed();
     }
 
     private void OnFrontFailed(string reason)

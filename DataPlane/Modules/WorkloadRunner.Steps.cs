@@ -113,7 +113,7 @@ internal sealed partial class WorkloadRunner
         bool pause;
         lock (_gate)
             (phase, pause) = (_phase, _pauseWished);
-        if (_nowMs() >= beforeMs || phase == GuardedPhase.Paused)
+        if (_nowMs() >= beforeMs || phase == GuardedPhase.Paused || await CannotObeyAsync().ConfigureAwait(false))
         {
             // One that the guard has halted does not hear the hypervisor.
             if (_hypervisor.IsHalted(_domain))
@@ -207,7 +207,8 @@ internal sealed partial class WorkloadRunner
     }
 
     /// <summary>Rule S8: not without a lease, which may have ended while this process was stopped or waited for the hypervisor.</summary>
-    private async Task<int> ResumeAsync()
+    /// <param name="toStop">So that the guest can shut down: a stop does not prevent it.</param>
+    private async Task<int> ResumeAsync(bool toStop = false)
     {
         // The I/O goes on, so the call that suspended ends soon; a resume must not overtake it.
         if (_suspending is { IsCompleted: false })
@@ -218,10 +219,18 @@ internal sealed partial class WorkloadRunner
 
         if (!HoldsLease())
             return ActingMs;
+        // What somebody paused before the lease ended stays paused when there is one again.
+        if (_pauseOpen && _hold is { IsIoError: false })
+        {
+            (_pauseOpen, _suspending) = (false, null);
+            SetPhase(GuardedPhase.Running);
+            return 0;
+        }
+
         CancellationToken cancel;
         lock (_gate)
         {
-            if (_pauseWished || _stopBeforeMs is not null)
+            if (_pauseWished || (_stopBeforeMs is not null && !toStop))
                 return 0;
             _resuming = CancellationTokenSource.CreateLinkedTokenSource(_stop.Token);
             cancel = _resuming.Token;
@@ -259,6 +268,7 @@ internal sealed partial class WorkloadRunner
         if (status.State is not (DomainState.Running or DomainState.Paused) || StaysPaused(status))
             return WatchingMs;
         HostLog.Warn("hypervisor", "the paused VM was resumed by somebody else", ("domain", _domain));
+        EndHold("The VM was resumed by somebody else.");
         if (_suspending is { IsCompleted: true })
             _suspending = null;
         SetPhase(GuardedPhase.Running);
@@ -304,6 +314,7 @@ internal sealed partial class WorkloadRunner
             // What is gone needs no pause, and the next start must not be met by it.
             _pauseWished = _pauseOpen = false;
             _suspending = null;
+            (_hold, _lastTry) = (null, false);
             _state = "stopped";
             _guard.Forget(_domain);
         }

@@ -13,7 +13,7 @@ namespace Pollux.DataPlane.Modules;
 /// is asked for reasons. The guard is told before a start and after each change, so that it never lets a domain execute longer than its
 /// lease: one that the hypervisor does not pause in time it halts, and lets go on with the next lease.
 /// No call is waited for longer than the wish holds: a stop gives up a start or a resume that is under way, a pause a resume.
-/// Files: this one has the wishes and the loop, .Steps what is done for them.
+/// Files: this one has the wishes and the loop, .Steps what is done for them, .Holds what becomes of a VM that others have paused.
 /// </remarks>
 internal sealed partial class WorkloadRunner : IAsyncDisposable
 {
@@ -44,6 +44,7 @@ internal sealed partial class WorkloadRunner : IAsyncDisposable
     private readonly long _guardGraceMs;
     private readonly Func<CancellationToken, Task<string>> _definition;
     private readonly Action<RoleInput> _report;
+    private readonly Action<string, string> _noted;
     private readonly Func<long> _nowMs;
     private readonly Lock _gate = new();
     private readonly SemaphoreSlim _wake = new(0, 1);
@@ -74,9 +75,10 @@ internal sealed partial class WorkloadRunner : IAsyncDisposable
     private volatile string? _traceParent;
 
     /// <param name="guardGraceMs">Time after the end of a lease in which this runner pauses the VM, before the guard halts it.</param>
+    /// <param name="noted">Takes what operators are to read later and the role machine has no use for: a stable dotted kind and a sentence.</param>
     public WorkloadRunner(
         string module, string domain, IHypervisor hypervisor, IGuard guard, long guardGraceMs,
-        Func<CancellationToken, Task<string>> definition, Action<RoleInput> report, Func<long> nowMs)
+        Func<CancellationToken, Task<string>> definition, Action<RoleInput> report, Action<string, string> noted, Func<long> nowMs)
     {
         _module = module;
         _domain = domain;
@@ -85,16 +87,17 @@ internal sealed partial class WorkloadRunner : IAsyncDisposable
         _guardGraceMs = guardGraceMs;
         _definition = definition;
         _report = report;
+        _noted = noted;
         _nowMs = nowMs;
         _hypervisor.Changed += OnChanged;
         _loop = Vital.Run("VM of " + module, RunAsync);
     }
 
     /// <summary><c>running</c>, <c>paused</c>, <c>stopped</c> or <c>unknown</c>.</summary>
-    public string State => _state;
+    public string State => _hold is null ? _state : "paused";
 
     /// <summary>For people: what the next step of the VM waits for, or null.</summary>
-    public string? Waiting => _waiting;
+    public string? Waiting => _waiting ?? (_hold is { IsIoError: true } hold ? $"{hold.Text} It is resumed again and again ({hold.Tries} times so far)." : null);
 
     /// <summary>W3C parent of the spans of what is done from now on; null: none.</summary>
     public string? TraceParent
@@ -254,6 +257,6 @@ internal sealed partial class WorkloadRunner : IAsyncDisposable
             return await PauseAsync().ConfigureAwait(false);
         if (!pause && (_pauseOpen || phase == GuardedPhase.Paused))
             return await ResumeAsync().ConfigureAwait(false);
-        return phase == GuardedPhase.Paused ? await WentOnByItselfAsync().ConfigureAwait(false) : WatchingMs;
+        return await (phase == GuardedPhase.Paused ? WentOnByItselfAsync() : WatchAsync()).ConfigureAwait(false);
     }
 }

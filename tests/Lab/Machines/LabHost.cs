@@ -145,7 +145,9 @@ public sealed class LabHost
     {
         var ready = Path.Combine(Folder, "run", "lab-ready");
         var mounts = string.Concat(Mounts.Append(("hosts", "/etc/hosts")).Select(pair => $"mount --rbind '{Folder}/{pair.Item1}' {pair.Item2}\n"));
-        var script = $"set -e\nhostname {Name}\n{mounts}touch /run/lab-ready\nset +e\nwhile :; do sleep 86400 & wait $!; done\n";
+        // This host's mounts begin as a copy of all others: a file system of another host would live on here after that host has unmounted it.
+        var foreign = $"while read -r _ m _; do case $m in '{Folder}'/*) ;; '{LabFolder.Root}'/*) umount -l \"$m\" || true ;; esac; done <<<\"$(cat /proc/self/mounts)\"\n";
+        var script = $"set -e\nhostname {Name}\n{foreign}{mounts}touch /run/lab-ready\nset +e\nwhile :; do sleep 86400 & wait $!; done\n";
         var start = new ProcessStartInfo("setsid");
         foreach (var argument in (string[])["bash", "-c", "exec </dev/null >\"$0\" 2>&1; exec \"$@\"", Path.Combine(Folder, "init.log"),
                      "ip", "netns", "exec", space, "unshare", "-m", "-u", "-i", "-p", "-f", "--mount-proc", "--propagation", "private",

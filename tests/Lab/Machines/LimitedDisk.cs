@@ -71,8 +71,8 @@ public sealed class LimitedDisk
 
     public void Free() => File.Delete(BallastPath);
 
-    /// <summary>On a loop device of its own: mount(8) would take the one that is there, and a broken file system lives on as long as any
-    /// other host of the lab, whose mount namespace is a copy, knows it.</summary>
+    /// <summary>On a loop device of its own: mount(8) would take the one that is there, and a broken file system lives on as long as anybody's
+    /// mount namespace on this machine has a copy of its mount.</summary>
     private async Task MountAsync()
     {
         var device = (await Shell.CheckAsync("losetup", "--find", "--show", _image)).Output.Trim();

@@ -56,6 +56,11 @@ internal sealed class FakeHypervisor : IHypervisor
 
     public Task<HypervisorAnswer> ResumeAsync(string domain, CancellationToken cancel) => Do("resume", domain, DomainState.Running);
 
+    /// <summary>What the domain's disks say.</summary>
+    public string? DiskErrors { get; set; }
+
+    public Task<string?> DiskErrorsAsync(string domain, CancellationToken cancel) => Task.FromResult(DiskErrors);
+
     public Task<DomainStatus> LookAsync(string domain, CancellationToken cancel) =>
         Task.FromResult(new DomainStatus(Get(domain), Get(domain) switch
         {

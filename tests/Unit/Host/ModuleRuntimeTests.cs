@@ -78,6 +78,24 @@ public sealed class ModuleRuntimeTests : IAsyncDisposable
     }
 
     [Fact]
+    public async Task A_vm_that_its_hypervisor_pauses_for_want_of_room_is_a_problem_with_an_action_and_no_crash()
+    {
+        await RunAloneAsync();
+        _hypervisor.DiskErrors = "vda: no space";
+        _hypervisor.PausedReason = "I/O error";
+        _hypervisor.Set("vm1", DomainState.Paused);
+        await UntilAsync(() => _runtime.Observe(null).VmState == "paused", "the pause shows");
+        var observed = _runtime.Observe(null);
+        var problem = Assert.Single(observed.Problems, one => one.Code == "vm.io-paused");
+        Assert.Contains("vda: no space", problem.Cause);
+        Assert.Contains(_directory, problem.Action);
+        Assert.Contains("vda: no space", observed.Replication.WaitingFor);
+        Assert.Equal(("ALONE", true), (observed.Role, observed.Ready));
+        Assert.Equal("vm.held", observed.Events[^1].Kind);
+        Assert.DoesNotContain(observed.Events, entry => entry.Kind is "vm.stopped" or "vm.failed");
+    }
+
+    [Fact]
     public async Task Nothing_is_served_before_the_record_is_durable()
     {
         using var storing = new ManualResetEventSlim(false);

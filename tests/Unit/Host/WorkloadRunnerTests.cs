@@ -16,13 +16,14 @@ public sealed class WorkloadRunnerTests : IAsyncDisposable
     private readonly FakeHypervisor _hypervisor = new();
     private readonly FakeGuard _guard = new();
     private readonly Channel<RoleInput> _reports = Channel.CreateUnbounded<RoleInput>();
+    private readonly ConcurrentQueue<(string Kind, string Text)> _noted = new();
     private readonly WorkloadRunner _runner;
 
     public WorkloadRunnerTests()
     {
         _runner = new WorkloadRunner(
             "c1/vm1", "vm1", _hypervisor, _guard, guardGraceMs: 50, _ => Task.FromResult(Definition), input => _reports.Writer.TryWrite(input),
-            () => BootClock.NowMs);
+            (kind, text) => _noted.Enqueue((kind, text)), () => BootClock.NowMs);
         _runner.Lease(long.MaxValue);
     }
 
@@ -320,10 +321,97 @@ public sealed class WorkloadRunnerTests : IAsyncDisposable
         Assert.True(Assert.IsType<RoleInput.WorkloadStopped>(await ReportAsync()).Clean);
     }
 
+    [Fact]
+    public async Task A_vm_that_its_hypervisor_pauses_for_want_of_room_is_no_crash_and_goes_on_when_there_is_room()
+    {
+        await StartAsync();
+        FillDisk();
+        while (_hypervisor.Calls.Count(call => call == "resume") < 2)
+            await Task.Delay(5, _patience.Token);
+        Assert.Equal("paused", _runner.State);
+        Assert.Equal("vda: no space", _runner.Hold!.DiskErrors);
+        Assert.Contains("no space", _runner.Waiting);
+        Assert.Equal(GuardedPhase.Running, _guard.Domains["vm1"].Phase); // It may execute at any moment: the guard watches its lease.
+
+        _hypervisor.Instead.Clear();
+        while (_runner.Hold is not null)
+            await Task.Delay(5, _patience.Token);
+        Assert.Equal(("running", DomainState.Running), (_runner.State, _hypervisor.Get("vm1")));
+        Assert.Null(_runner.Waiting);
+        Assert.Equal(["vm.held", "vm.goes-on"], _noted.Select(note => note.Kind));
+        Assert.False(_reports.Reader.TryRead(out _), "nothing of this is a stop, a failure or a start");
+    }
+
+    [Fact]
+    public async Task A_vm_without_room_is_not_resumed_while_a_pause_is_wanted_nor_without_a_lease()
+    {
+        await StartAsync();
+        _runner.Lease(BootClock.NowMs); // Over.
+        FillDisk();
+        while (_runner.Hold is null)
+            await Task.Delay(5, _patience.Token);
+        await Task.Delay(1_500, _patience.Token); // Longer than the pause before the first try.
+        _runner.Pause();
+        await _guard.SeeAsync(GuardedPhase.Paused, _patience.Token);
+        _runner.Lease(long.MaxValue);
+        await Task.Delay(1_500, _patience.Token);
+        Assert.DoesNotContain("resume", _hypervisor.Calls);
+
+        _runner.Resume();
+        while (!_hypervisor.Calls.Contains("resume"))
+            await Task.Delay(5, _patience.Token);
+    }
+
+    [Fact]
+    public async Task A_vm_that_somebody_else_has_paused_is_shown_and_left_alone_also_after_a_lost_lease()
+    {
+        await StartAsync();
+        _hypervisor.PausedReason = "user";
+        _hypervisor.Set("vm1", DomainState.Paused);
+        while (_runner.Hold is null)
+            await Task.Delay(5, _patience.Token);
+        Assert.Equal(("paused", false), (_runner.State, _runner.Hold.IsIoError));
+        _runner.Pause();
+        await _guard.SeeAsync(GuardedPhase.Paused, _patience.Token);
+        _runner.Resume();
+        await _guard.SeeAsync(GuardedPhase.Running, _patience.Token);
+        await Task.Delay(1_500, _patience.Token);
+        Assert.DoesNotContain("resume", _hypervisor.Calls);
+        Assert.Equal("paused", _runner.State);
+
+        _hypervisor.Set("vm1", DomainState.Running);
+        while (_runner.Hold is not null)
+            await Task.Delay(5, _patience.Token);
+        Assert.Equal("running", _runner.State);
+    }
+
+    [Fact]
+    public async Task A_stop_of_a_vm_without_room_tries_once_more_and_does_not_wait_for_a_guest_that_cannot_obey()
+    {
+        await StartAsync();
+        _hypervisor.Obedient = false;
+        FillDisk();
+        while (_runner.Hold is null)
+            await Task.Delay(5, _patience.Token);
+        _runner.Stop(60_000);
+        Assert.True(Assert.IsType<RoleInput.WorkloadStopped>(await ReportAsync()).Commanded);
+        Assert.Equal(["resume", "destroy"], _hypervisor.Calls.Where(call => call is "resume" or "destroy").Take(2));
+        Assert.Null(_runner.Hold);
+    }
+
     public async ValueTask DisposeAsync()
     {
         await _runner.DisposeAsync();
         _patience.Dispose();
+    }
+
+    /// <summary>As QEMU does with a disk that has no room: paused, and after a resume paused again at once.</summary>
+    private void FillDisk()
+    {
+        _hypervisor.DiskErrors = "vda: no space";
+        _hypervisor.PausedReason = "I/O error";
+        _hypervisor.Instead["resume"] = new HypervisorAnswer(CallOutcome.Done, "");
+        _hypervisor.Set("vm1", DomainState.Paused);
     }
 
     private async Task StartAsync()
