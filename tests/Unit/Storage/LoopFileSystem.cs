@@ -8,14 +8,19 @@ internal sealed class LoopFileSystem : IDisposable
     private readonly TemporaryDirectory directory = new();
     private bool mounted;
 
-    /// <param name="type">xfs or ext4.</param>
+    /// <param name="type">xfs, ext4 or btrfs.</param>
     /// <param name="sizeMb">mkfs.xfs makes none under 300 MB.</param>
     public LoopFileSystem(string type, int sizeMb = 320)
     {
         var image = directory.File("image");
         using (var file = File.Create(image))
             file.SetLength((long)sizeMb << 20);
-        Must("mkfs." + type, type == "xfs" ? ["-q", "-m", "reflink=1", image] : ["-q", "-F", image]);
+        Must("mkfs." + type, type switch
+        {
+            "xfs" => ["-q", "-m", "reflink=1", image],
+            "btrfs" => ["-q", image],
+            _ => ["-q", "-F", image],
+        });
         Path = directory.Sub("mount");
         Must("mount", "-o", type == "ext4" ? "loop,errors=remount-ro" : "loop", image, Path);
         mounted = true;
@@ -33,6 +38,13 @@ internal sealed class LoopFileSystem : IDisposable
     {
         var device = System.IO.Path.GetFileName(Must("findmnt", "-no", "SOURCE", Path).Trim());
         File.WriteAllText($"/sys/fs/ext4/{device}/trigger_fs_error", "a test");
+    }
+
+    /// <summary>A quota of btrfs, which holds root too: beyond it every call that needs room gives EDQUOT.</summary>
+    public void LimitTo(long bytes)
+    {
+        Must("btrfs", "quota", "enable", Path);
+        Must("btrfs", "qgroup", "limit", bytes.ToString(System.Globalization.CultureInfo.InvariantCulture), Path);
     }
 
     /// <summary>As after a disk that fails for good: every call on an XFS gives EIO from now on.</summary>
@@ -91,4 +103,12 @@ internal sealed class Ext4FactAttribute : FactAttribute
     private static readonly string? Reason = LoopFileSystem.Probe("ext4");
 
     public Ext4FactAttribute() => Skip = Reason!;
+}
+
+/// <summary>A test on a btrfs, with quotas.</summary>
+internal sealed class BtrfsFactAttribute : FactAttribute
+{
+    private static readonly string? Reason = LoopFileSystem.Probe("btrfs");
+
+    public BtrfsFactAttribute() => Skip = Reason!;
 }
