@@ -24,9 +24,6 @@ public enum StorageFault
 
     /// <summary>A manifest that does not describe a tree.</summary>
     InvalidManifest,
-
-    /// <summary>No slot of the activity log could be freed in time.</summary>
-    ActivityLogFull,
 }
 
 /// <summary>The local copy or one of its durable structures cannot be used; the fault says why, the message says what and where.</summary>

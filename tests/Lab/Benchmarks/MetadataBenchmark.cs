@@ -3,6 +3,7 @@ using System.Globalization;
 using System.Text.Json;
 using System.Text.Json.Serialization;
 using Pollux.DataPlane.Core.Replication;
+using Pollux.DataPlane.Replication;
 using Pollux.DataPlane.Storage;
 using Pollux.Lab.Scenarios;
 
@@ -45,28 +46,37 @@ public static class MetadataBenchmark
 
     private static LogFigures MeasureLog(string folder)
     {
-        var path = Path.Combine(folder, "activity-log");
-        var options = ActivityLogOptions.Default;
-        ActivityLog.Create(path, options);
-        using var log = ActivityLog.Open(path, new AllMayLeave(), options, out var damage)
-            ?? throw new LabException($"The new activity log cannot be opened: {damage}");
-        // Each extent is new, so each activation is one durable write; from the thousandth on one leaves for each that comes.
-        var activate = Time(Activations, i => log.EnsureActive(1 + (ulong)i, 0, 4096).Dispose());
+        using var marks = new Marks(Directory.CreateDirectory(Path.Combine(folder, "log")).FullName);
+        // Each extent is new, so each activation is one durable write; when all slots are taken one leaves for each that comes.
+        var activate = Time(Activations, i => marks.Activate(1 + (ulong)i));
         // A write that touches what is active pays this.
-        var active = Time(Activations, _ => log.EnsureActive(Activations, 0, 4096).Dispose());
-        return new(new FileInfo(path).Length, options.Slots, ActivityLog.ExtentBytes, (long)options.Slots * ActivityLog.ExtentBytes, activate, active);
+        var active = Time(Activations, _ => marks.Activate(Activations));
+        return new(
+            new FileInfo(Path.Combine(folder, "log", ModuleStateDirectory.ActivityLogFile)).Length, EngineShell.LogSlots, LogEntry.ExtentBytes,
+            (long)EngineShell.LogSlots * LogEntry.ExtentBytes, activate, active);
     }
 
     private static CheckpointFigures MeasureCheckpoint(string folder, int count)
     {
-        var path = Path.Combine(folder, "dirty");
         var ranges = new ObjectRange[count];
         // Every other block of 64 KiB: none can be joined with its neighbour.
         for (var i = 0; i < count; i++)
             ranges[i] = new(1, 2L * i * DirtyMap.BlockBytes, DirtyMap.BlockBytes);
-        var save = Time(CheckpointRounds, _ => DirtyCheckpoint.Save(path, ranges, everythingMayDiffer: false));
-        var load = Time(CheckpointRounds, _ => DirtyCheckpoint.Load(path));
-        return new(count, new FileInfo(path).Length, save, load);
+        var directory = Directory.CreateDirectory(Path.Combine(folder, "dirty-" + count.ToString(CultureInfo.InvariantCulture))).FullName;
+        var (files, _) = MarkFiles.Open(directory, EngineShell.LogSlots, ResyncPart.None);
+        using (files)
+        {
+            var save = Time(CheckpointRounds, _ => Must(files.StoreCheckpoint(CheckpointImage.Write(ranges, everythingMayDiffer: false, ResyncClaim.None))));
+            var path = Path.Combine(directory, ModuleStateDirectory.CheckpointFile);
+            var load = Time(CheckpointRounds, _ => CheckpointImage.Read(File.ReadAllBytes(path)));
+            return new(count, new FileInfo(path).Length, save, load);
+        }
+    }
+
+    private static void Must(int errno)
+    {
+        if (errno != 0)
+            throw new LabException($"The metadata cannot be stored: {LinuxError.Describe(errno)}");
     }
 
     private static Latency Time(int rounds, Action<int> step)
@@ -82,13 +92,40 @@ public static class MetadataBenchmark
         return new(Math.Round(us[rounds / 2], 1), Math.Round(us[rounds * 99 / 100], 1), Math.Round(us[^1], 1));
     }
 
-    private sealed class AllMayLeave : IActivityLogRoom
+    /// <summary>A module's marks on the disk, as the data plane keeps them, but for the thread: each store is done at once.</summary>
+    private sealed class Marks : IMarksStore, IDisposable
     {
-        public bool MayLeave(in ObjectRange extent) => true;
+        private readonly MarkFiles _files;
+        private readonly MarksMachine _machine;
 
-        public void MakeRoom()
+        public Marks(string directory)
         {
+            (_files, var recovered) = MarkFiles.Open(directory, EngineShell.LogSlots, ResyncPart.None);
+            _machine = new MarksMachine(recovered, DirtyMap.PagesMaxDefault, this);
+            // Of a new module everything may differ, and its marks say nothing more.
+            _machine.Repaired();
         }
+
+        /// <summary>The first extent of an object is made active, and let go without a mark: it leaves when its slot is needed.</summary>
+        public void Activate(ulong obj)
+        {
+            while (_machine.Activate(0, obj, 0, 4096) == MarksMachine.Activity.Waiting)
+            {
+                _machine.FinishTurn();
+                if (_machine.Failure is { } failure)
+                    throw new LabException(failure);
+            }
+            _machine.Release(0);
+        }
+
+        public void StoreLogSector(int group, long offsetBytes, ReadOnlySpan<byte> sector) =>
+            _machine.LogSectorStored(group, _files.StoreSector(offsetBytes, sector));
+
+        public void StoreCheckpoint(ReadOnlyMemory<byte> image) => _machine.CheckpointStored(_files.StoreCheckpoint(image));
+
+        public void ReplaceLog(ReadOnlyMemory<byte> image) => _machine.LogReplaced(_files.ReplaceLog(image));
+
+        public void Dispose() => _files.Dispose();
     }
 }
 

@@ -36,6 +36,41 @@ public class ActivityLogImageTests
         }
     }
 
+    [Fact]
+    public void A_longer_file_and_a_write_cut_off_at_any_byte_are_damage_or_no_less_than_was_promised()
+    {
+        var (before, after, start) = OneWrite();
+        Assert.Null(ActivityLogImage.Read([.. after, 0], Slots, out var damage, out _));
+        Assert.NotNull(damage);
+        for (var cut = 0; cut <= ActivityLogImage.SectorBytes; cut++)
+        {
+            var torn = before.ToArray();
+            after.AsSpan(start, cut).CopyTo(torn.AsSpan(start));
+            Assert.True(Holds(torn, out damage) || damage is not null, $"cut off after {cut} bytes");
+        }
+    }
+
+    [Fact]
+    public void Sectors_in_the_wrong_place_and_copies_that_do_not_belong_together_are_damage()
+    {
+        var image = ActivityLogImage.Empty(2 * Slots);
+        foreach (var (from, to) in new[] { (1, 2), (2, 1), (1, 3), (3, 1), (4, 2), (0, 1) })
+        {
+            var bad = image.ToArray();
+            image.AsSpan(from * 4096, 4096).CopyTo(bad.AsSpan(to * 4096));
+            Assert.Null(ActivityLogImage.Read(bad, 2 * Slots, out var damage, out _));
+            Assert.NotNull(damage);
+        }
+        // Torn, and the torn write older than the other copy: no crash does that.
+        var sectors = new byte[2][];
+        for (var copy = 0; copy < 2; copy++)
+            ActivityLogSector.Seal(sectors[copy] = new byte[4096], 0, copy, copy == 0 ? 3ul : 9ul);
+        var older = new byte[4096];
+        ActivityLogSector.Seal(older, 0, 0, 5);
+        older.AsSpan(512, 512).CopyTo(sectors[0].AsSpan(512));
+        Assert.NotNull(ActivityLogSector.Choose(sectors[0], sectors[1], 0, out _, out _));
+    }
+
     private static (byte[] Before, byte[] After, int StartBytes) OneWrite()
     {
         var before = ActivityLogImage.Empty(Slots);

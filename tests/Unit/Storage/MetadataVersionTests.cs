@@ -3,7 +3,9 @@ using System.Text.Json;
 using Pollux.DataPlane.Control;
 using Pollux.DataPlane.Core.Replication;
 using Pollux.DataPlane.Core.Roles;
+using Pollux.DataPlane.Replication;
 using Pollux.DataPlane.Storage;
+using Pollux.Tests.Unit.Replication;
 
 namespace Pollux.Tests.Unit.Storage;
 
@@ -13,9 +15,12 @@ public sealed class MetadataVersionTests : IDisposable
 {
     private const ulong Id = 1UL << 32;
 
-    private static readonly ActivityLogOptions Small = new() { Slots = 128 };
+    private const int Slots = ActivityLogImage.SlotsPerGroup;
+
     private static readonly ObjectRange[] Ranges = [new(Id | 5, 65536, 131072), ObjectRange.Whole(Id | 6)];
     private static readonly ObjectRange[] Extents = [new(7, 0, 1 << 20), new(7, 5 << 20, 1 << 20), ObjectRange.Whole(8)];
+
+    private static readonly ResyncClaim Claim = new(ResyncPart.Source, Guid.Parse("33333333-2222-3333-4444-555555555555"));
 
     private static readonly LocalState State = new(
         new(Guid.Parse("11111111-2222-3333-4444-555555555555"), 42, "c1/a", ["c1/a", "c1/b"]), DataState.UpToDate,
@@ -30,13 +35,12 @@ public sealed class MetadataVersionTests : IDisposable
     [InlineData(2)]
     public void The_activity_log_of_every_version_gives_its_extents_and_is_of_the_newest_version_afterwards(int version)
     {
+        Take("dirty", CheckpointImage.Version);
         var path = Take("activity-log", version);
         for (var time = 0; time < 2; time++)
         {
-            using var log = ActivityLog.Open(path, new NoRoom(), Small, out var damage);
-            Assert.Null(damage);
-            Assert.Equal(Extents, log!.Recover().OrderBy(r => r.Object).ThenBy(r => r.OffsetBytes));
-            Assert.Equal(ActivityLogFile.Version, File.ReadAllBytes(path)[8]);
+            Assert.Equal([.. Ranges, .. Extents], Open(ResyncPart.Source).Ranges);
+            Assert.Equal(ActivityLogImage.Version, File.ReadAllBytes(path)[8]);
         }
     }
 
@@ -44,54 +48,66 @@ public sealed class MetadataVersionTests : IDisposable
     public void The_migration_of_an_activity_log_trusts_no_damaged_copy()
     {
         // One checksum for all of a sector: torn and damaged look alike in version 1.
-        var image = File.ReadAllBytes(Take("activity-log", 1));
-        var path = directory.File("bad");
+        var image = File.ReadAllBytes(Golden("activity-log.v1"));
         for (var at = 0; at < image.Length; at++)
         {
             var bad = image.ToArray();
             bad[at] ^= (byte)(1 << at % 8);
-            File.WriteAllBytes(path, bad);
-            ActivityLog? log = null;
-            string? damage = null;
-            try
-            {
-                log = ActivityLog.Open(path, new NoRoom(), Small, out damage);
-            }
-            catch (StorageException e) when (e.Fault == StorageFault.NewerVersion)
-            {
-                damage = e.Message;
-            }
-            log?.Dispose();
-            Assert.True(log is null && damage is not null, $"byte {at}");
+            Assert.True(ActivityLogImage.Read(bad, Slots, out var damage, out var newer) is null && (damage is not null || newer > 0), $"byte {at}");
         }
     }
 
     [Fact]
     public void A_crash_while_an_activity_log_is_migrated_leaves_the_older_or_the_newer()
     {
+        Take("dirty", CheckpointImage.Version);
         var path = Take("activity-log", 1);
-        ActivityLog.Open(path, new NoRoom(), Small, out _)!.Dispose();
+        Open(ResyncPart.Source);
         var newer = File.ReadAllBytes(path);
-        path = Take("activity-log", 1);
         foreach (var written in Enumerable.Range(0, newer.Length / 512 + 1))
         {
+            Take("activity-log", 1);
             // The replacement is beside the file until it is complete.
             File.WriteAllBytes(path + ".new", newer[..(written * 512)]);
-            using var log = ActivityLog.Open(path, new NoRoom(), Small, out var damage);
-            Assert.Null(damage);
-            Assert.Equal(Extents.Length, log!.ActiveExtents);
-            path = Take("activity-log", 1);
+            Assert.Equal(Ranges.Length + Extents.Length, Open(ResyncPart.Source).Ranges.Count);
         }
     }
 
     [Theory]
     [InlineData(1)]
+    [InlineData(2)]
     public void The_checkpoint_of_every_version_gives_its_ranges(int version)
     {
-        var loaded = DirtyCheckpoint.Load(Take("dirty", version));
-        Assert.Null(loaded.Damage);
-        Assert.False(loaded.EverythingMayDiffer);
-        Assert.Equal(Ranges, loaded.Ranges);
+        Take("activity-log", ActivityLogImage.Version);
+        Take("dirty", version);
+        var opened = Open(ResyncPart.Source);
+        Assert.False(opened.EverythingMayDiffer);
+        Assert.Equal(Ranges, opened.CheckpointRanges);
+        Assert.Equal(version == 1 ? ResyncClaim.None : Claim, opened.Claim);
+    }
+
+    [Theory]
+    [InlineData("activity-log")]
+    [InlineData("dirty")]
+    public void Marks_of_a_newer_version_are_refused_and_left_alone(string name)
+    {
+        Take("dirty", CheckpointImage.Version);
+        Take("activity-log", ActivityLogImage.Version);
+        var path = directory.File(name);
+        var image = File.ReadAllBytes(path);
+        image[8]++;
+        // The checksum of the log's header ends its first sector, the checkpoint's ends the file.
+        var covered = (name == "dirty" ? image.Length : ActivityLogImage.SectorBytes) - 4;
+        BitConverter.TryWriteBytes(image.AsSpan(covered), DataPlane.Core.Crc32C.Compute(image.AsSpan(0, covered)));
+        File.WriteAllBytes(path, image);
+        var before = Contents();
+        var refusal = Assert.Throws<StorageException>(() => MarkFiles.Open(directory.Path, Slots, ResyncPart.Source));
+        Assert.Equal(StorageFault.NewerVersion, refusal.Fault);
+        Assert.Contains("Install the newer one again", refusal.Message);
+        Assert.Equal(before, Contents());
+
+        (string?, string)[] Contents() =>
+            [.. Directory.EnumerateFiles(directory.Path).Order().Select(file => (Path.GetFileName(file), Convert.ToHexString(File.ReadAllBytes(file))))];
     }
 
     [Theory]
@@ -154,16 +170,13 @@ public sealed class MetadataVersionTests : IDisposable
     private IEnumerable<(string Name, byte[] Content, bool Whole)> Now()
     {
         var path = directory.File("now");
-        ActivityLog.Create(path, Small);
-        using (var log = ActivityLog.Open(path, new NoRoom(), Small, out _)!)
+        var folder = directory.Sub("marks");
+        using (var marks = new MarksOnDisk(folder, Slots))
         {
-            log.EnsureActive(7, 0, 1).Dispose();
-            log.EnsureActive(7, 5 << 20, 1).Dispose();
-            log.EnsureActive(8, 0, 100L << 20).Dispose();
+            Assert.True(marks.Activate(0, 7, 0, 1) && marks.Activate(1, 7, 5 << 20, 1) && marks.Activate(2, 8, 0, 100L << 20));
         }
-        yield return ($"activity-log.v{ActivityLogFile.Version}", File.ReadAllBytes(path), true);
-        DirtyCheckpoint.Save(path, Ranges, everythingMayDiffer: false);
-        yield return ($"dirty.v{DirtyCheckpoint.Version}", File.ReadAllBytes(path), true);
+        yield return ($"activity-log.v{ActivityLogImage.Version}", File.ReadAllBytes(Path.Combine(folder, "activity-log")), true);
+        yield return ($"dirty.v{CheckpointImage.Version}", CheckpointImage.Write(Ranges, everythingMayDiffer: false, Claim), true);
         new ModuleStateFile(path).Save(State);
         yield return ($"state.v{ModuleStateFile.Version}", File.ReadAllBytes(path), false);
         var desired = JsonDocument.Parse(File.ReadAllBytes(Golden("desired.v0")));
@@ -180,10 +193,11 @@ public sealed class MetadataVersionTests : IDisposable
 
     private static string Golden(string name) => Path.Combine(AppContext.BaseDirectory, "Storage", "Golden", name);
 
-    private sealed class NoRoom : IActivityLogRoom
+    private RecoveredMarks Open(ResyncPart part)
     {
-        public bool MayLeave(in ObjectRange extent) => false;
-
-        public void MakeRoom() => throw new InvalidOperationException("There is room.");
+        var (files, marks) = MarkFiles.Open(directory.Path, Slots, part);
+        files.Dispose();
+        Assert.Null(marks.Damage);
+        return marks;
     }
 }
