@@ -77,7 +77,7 @@ public enum ModulePhase
 }
 
 /// <param name="Module">Key <c>cluster/module</c>.</param>
-/// <param name="Directory">Absolute path, the same on both hosts.</param>
+/// <param name="Directory">The first directory: an absolute path, the same on both hosts. It holds the VM's definition.</param>
 /// <param name="Vm">Null for a module without a VM: the directory is replicated and served, nothing is started.</param>
 /// <param name="InitialHost">The host whose directory holds the data when the module is created.</param>
 /// <param name="Record">The arbiter's record as of now, so that a host that has none can begin.</param>
@@ -89,6 +89,20 @@ public sealed record DesiredModule(
 {
     public const string TlsLink = "tls";
     public const string PlaintextLink = "plaintext";
+
+    /// <summary>Directories of one module.</summary>
+    public const int DirectoriesMax = 8;
+
+    /// <summary>The second directory and those after it; the order is the same on both hosts. Absent: the module has one.</summary>
+    public ImmutableArray<string> FurtherDirectories
+    {
+        get => field.IsDefault ? [] : field;
+        init;
+    }
+
+    /// <summary>All directories in their order.</summary>
+    [JsonIgnore]
+    public ImmutableArray<string> Directories => [Directory, .. FurtherDirectories];
 }
 
 /// <param name="Domain">libvirt's domain name.</param>

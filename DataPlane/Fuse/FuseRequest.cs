@@ -9,6 +9,9 @@ public readonly unsafe ref struct FuseRequest
     /// <summary>FUSE_UNIQUE_RESEND: set in the number of a request that was sent before, to a server that did not answer it.</summary>
     public const ulong ResentBit = 1UL << 63;
 
+    /// <summary>The kernel's name of the root of every mount (FUSE_ROOT_ID, linux/fuse.h).</summary>
+    public const ulong RootNode = 1;
+
     private readonly byte* _message;
     private readonly byte* _payload;
 
@@ -27,6 +30,15 @@ public readonly unsafe ref struct FuseRequest
     public ulong NodeId => Header.NodeId;
 
     public FuseReplyToken Token { get; }
+
+    /// <summary>Says by which id the handler knows the root of this mount; <see cref="NodeId"/> gives that from now on. To be called first of all
+    /// by a handler that does not call it <see cref="RootNode"/>.</summary>
+    internal void NameRoot(ulong id)
+    {
+        var header = (FuseInHeader*)_message;
+        if (header->NodeId == RootNode)
+            header->NodeId = id;
+    }
 
     /// <summary>An earlier process read this request and did not answer it: what it asks may have been done.</summary>
     public bool IsResent => (Header.Unique & ResentBit) != 0;

@@ -41,7 +41,7 @@ internal sealed class ObservedVolume(IModuleVolume volume, Action firstWrite) : 
     public void Reference(ulong obj) => volume.Reference(obj);
     public int GetXattr(ulong obj, ReadOnlySpan<byte> name, Span<byte> value, out int length) => volume.GetXattr(obj, name, value, out length);
     public int ListXattr(ulong obj, Span<byte> names, out int length) => volume.ListXattr(obj, names, out length);
-    public int StatFs(out VolumeSpace space) => volume.StatFs(out space);
+    public int StatFs(ulong obj, out VolumeSpace space) => volume.StatFs(obj, out space);
     public void Flush(ulong obj, bool dataOnly, OperationTag tag) => volume.Flush(obj, dataOnly, tag);
     public void Mutate(Mutation mutation, Action<int, ObjectAttributes> completed) => volume.Mutate(mutation, completed);
 

@@ -35,6 +35,7 @@ internal abstract partial class EngineShell : IEngineEffects, IEngineSurrounding
             Module = options.Module,
             Incarnation = options.Incarnation,
             Timings = options.Timings,
+            Directories = copy.Store.Directories,
             ResyncStepDeadlineMs = (long)options.ResyncStepDeadline.TotalMilliseconds,
             ResyncFlushBytes = options.ResyncFlushBytes,
             ActivityLogSlots = LogSlots,

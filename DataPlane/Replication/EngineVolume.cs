@@ -128,12 +128,12 @@ internal sealed class EngineVolume(SourceShell shell, IVolumeCompletions complet
         return MayRead() ? Store.ListXattr(obj, names, out length) : Errno.EIO;
     }
 
-    public int StatFs(out VolumeSpace space)
+    public int StatFs(ulong obj, out VolumeSpace space)
     {
         space = default;
         try
         {
-            return MayRead() ? Store.StatFs(out space) : Errno.EIO;
+            return MayRead() ? Store.StatFs(obj, out space) : Errno.EIO;
         }
         catch (ObjectDisposedException)
         {

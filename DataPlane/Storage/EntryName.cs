@@ -19,9 +19,9 @@ internal static unsafe class EntryName
 
     public static ReadOnlySpan<byte> Dot => "."u8;
 
-    /// <summary>Names that Pollux keeps for itself in the root of the module directory: neither seen nor created by users.</summary>
+    /// <summary>Names that Pollux keeps for itself in the root of a module's directory: neither seen nor created by users.</summary>
     public static bool IsReserved(ulong parent, ReadOnlySpan<byte> name) =>
-        parent == ObjectStore.RootObject && name.StartsWith(".pollux"u8);
+        ModuleRoots.Contains(parent) && name.StartsWith(".pollux"u8);
 
     /// <summary>0, or why the name cannot be an entry. It may come from the network: a slash must never reach a system call.</summary>
     public static int Check(ReadOnlySpan<byte> name) =>

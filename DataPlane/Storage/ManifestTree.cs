@@ -9,7 +9,7 @@ internal sealed class ManifestTree
 
     public IReadOnlyDictionary<ulong, ManifestEntry> ById { get; }
 
-    /// <summary>All directories except the root, each after its parent.</summary>
+    /// <summary>All directories except the roots, each after its parent.</summary>
     public IReadOnlyList<ManifestEntry> Directories { get; }
 
     public bool Names(ulong obj, ulong parent, byte[] name)
@@ -25,7 +25,7 @@ internal sealed class ManifestTree
     }
 
     /// <exception cref="StorageException">It is no tree.</exception>
-    public static ManifestTree Check(IReadOnlyCollection<ManifestEntry> entries, Func<ulong, bool> isValidId, int objectsMax)
+    public static ManifestTree Check(IReadOnlyCollection<ManifestEntry> entries, Func<ulong, bool> isValidId, int objectsMax, int directories)
     {
         if (entries.Count > objectsMax)
             throw Invalid($"more than {objectsMax} objects");
@@ -35,18 +35,25 @@ internal sealed class ManifestTree
             if (!byId.TryAdd(entry.Object, entry))
                 throw Invalid($"object {entry.Object:x} is listed twice");
         }
-        if (!byId.TryGetValue(ObjectStore.RootObject, out var root) || !StMode.IsDirectory(root.Mode) || root.Links.Count != 0)
-            throw Invalid("there is no root");
+        for (var i = 0; i < directories; i++)
+        {
+            if (!byId.TryGetValue(ModuleRoots.Of(i), out var root) || !StMode.IsDirectory(root.Mode) || root.Links.Count != 0 || root.Directory != i)
+                throw Invalid($"there is no root of directory {i + 1}");
+        }
+        if (byId.ContainsKey(ModuleRoots.Of(directories)))
+            throw Invalid($"it has more directories than the {directories} of the module here");
         var used = new Dictionary<ulong, HashSet<byte[]>>();
         var children = new Dictionary<ulong, List<ManifestEntry>>();
         foreach (var entry in entries)
         {
-            if (entry != root)
-                CheckEntry(entry, isValidId);
+            if (!IsRoot(entry.Object))
+                CheckEntry(entry, isValidId, directories);
             foreach (var link in entry.Links)
             {
                 if (!byId.TryGetValue(link.Parent, out var parent) || !StMode.IsDirectory(parent.Mode))
                     throw Invalid($"object {entry.Object:x} lies in {link.Parent:x}, which is no directory");
+                if (parent.Directory != entry.Directory)
+                    throw Invalid($"object {entry.Object:x} of directory {entry.Directory + 1} has a name in directory {parent.Directory + 1}");
                 if (EntryName.Check(link.Name) != 0 || EntryName.IsReserved(link.Parent, link.Name))
                     throw Invalid($"object {entry.Object:x} has an impossible name");
                 if (!(used.TryGetValue(link.Parent, out var names) ? names : used[link.Parent] = new(NameComparer.Instance)).Add(link.Name))
@@ -55,21 +62,23 @@ internal sealed class ManifestTree
                     (children.TryGetValue(link.Parent, out var list) ? list : children[link.Parent] = []).Add(entry);
             }
         }
-        var directories = new List<ManifestEntry>();
-        var waiting = new Queue<ulong>([ObjectStore.RootObject]);
+        var below = new List<ManifestEntry>();
+        var waiting = new Queue<ulong>(Enumerable.Range(0, directories).Select(ModuleRoots.Of));
         while (waiting.TryDequeue(out var at))
         {
             foreach (var child in children.GetValueOrDefault(at) ?? [])
             {
-                directories.Add(child);
+                below.Add(child);
                 waiting.Enqueue(child.Object);
             }
         }
-        // Every directory but the root has one link, so those that were not reached form a cycle.
-        return directories.Count == entries.Count(e => StMode.IsDirectory(e.Mode)) - 1 ? new(byId, directories) : throw Invalid("directories form a cycle");
+        // Every directory but the roots has one link, so those that were not reached form a cycle.
+        return below.Count == entries.Count(e => StMode.IsDirectory(e.Mode)) - directories ? new(byId, below) : throw Invalid("directories form a cycle");
+
+        bool IsRoot(ulong obj) => ModuleRoots.Contains(obj) && ModuleRoots.IndexOf(obj) < directories;
     }
 
-    private static void CheckEntry(ManifestEntry entry, Func<ulong, bool> isValidId)
+    private static void CheckEntry(ManifestEntry entry, Func<ulong, bool> isValidId, int directories)
     {
         if (!isValidId(entry.Object))
             throw Invalid($"{entry.Object:x} is no object id");
@@ -78,6 +87,8 @@ internal sealed class ManifestTree
             throw Invalid($"object {entry.Object:x} has no type");
         if (StMode.IsDirectory(entry.Mode) && entry.Links.Count != 1)
             throw Invalid($"directory {entry.Object:x} has {entry.Links.Count} names");
+        if (entry.Directory < 0 || entry.Directory >= directories)
+            throw Invalid($"object {entry.Object:x} lies in no directory");
         if (entry.SizeBytes < 0)
             throw Invalid($"object {entry.Object:x} has a negative size");
     }

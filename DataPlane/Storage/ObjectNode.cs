@@ -4,7 +4,7 @@ namespace Pollux.DataPlane.Storage;
 
 /// <summary>One object of the tree in memory: type, links and, while cached, an open descriptor. Links and children belong to the
 /// store's namespace lock; <see cref="Descriptor"/> to the node's own monitor when it is set and to the cache when it is dropped.</summary>
-internal sealed class ObjectNode(ulong id, uint typeBits)
+internal sealed class ObjectNode(ulong id, uint typeBits, StoreDirectory home)
 {
     public Descriptor? Descriptor;
 
@@ -15,6 +15,12 @@ internal sealed class ObjectNode(ulong id, uint typeBits)
     public int CacheSlot = -1;
 
     public ulong Id { get; set; } = id;
+
+    /// <summary>The module's directory in which the object lies.</summary>
+    public StoreDirectory Home { get; } = home;
+
+    /// <summary>Holds objects that have no place in the tree; itself no object.</summary>
+    public bool IsInternal { get; init; }
 
     /// <summary>S_IFMT bits of the mode.</summary>
     public uint TypeBits { get; } = typeBits;

@@ -141,13 +141,36 @@ public sealed unsafe partial class ObjectStore
         return error;
     }
 
-    /// <summary>Makes everything stable, names included. The root's descriptor is open as long as the store, so it learns of every
-    /// write-back error since then (Linux 5.8).</summary>
+    /// <summary>Makes everything stable, names included, on every file system of the module: a flush of one says nothing of another. The roots'
+    /// descriptors are open as long as the store, so they learn of every write-back error since then (Linux 5.8).</summary>
     public int FlushAll()
+    {
+        // All of them are asked even if one fails: each tells its error only once.
+        var error = Errno.None;
+        for (var i = 0; i < directories.Length; i++)
+        {
+            var one = IsFlushedBefore(i) ? Errno.None : SyncFileSystem(directories[i].RootFd);
+            error = error != 0 ? error : one;
+        }
+        return error;
+    }
+
+    /// <summary>An earlier directory lies on the same file system.</summary>
+    private bool IsFlushedBefore(int directory)
+    {
+        for (var i = 0; i < directory; i++)
+        {
+            if (directories[i].FileSystem == directories[directory].FileSystem)
+                return true;
+        }
+        return false;
+    }
+
+    private static int SyncFileSystem(int fd)
     {
         int result;
         do
-            result = Libc.SyncFs(RootFd);
+            result = Libc.SyncFs(fd);
         while (result != 0 && Libc.LastErrno == Errno.EINTR);
         return result != 0 ? Libc.LastErrno : Errno.None;
     }

@@ -7,7 +7,7 @@ namespace Pollux.DataPlane.Storage;
 //
 // 1. Evacuate: a name that the manifest does not give is taken away. What the manifest wants elsewhere moves to the internal directory
 //    "stage" (directories with all they hold, so a move costs one rename); what it does not want is destroyed, directories last.
-// 2. Place: from the root downwards, every missing name is made: from the stage, by a further link, or by a new object. Every
+// 2. Place: from the roots downwards, every missing name is made: from the stage, by a further link, or by a new object. Every
 //    name is free by then, so cycles of moves need no special case.
 // 3. Dress: owner, mode, extended attributes, size and, last, times.
 //
@@ -19,9 +19,10 @@ public sealed unsafe partial class ObjectStore
     {
         lock (mutationGate)
         {
-            var entries = new List<ManifestEntry>(nodes.Count) { Describe(root) };
+            var entries = new List<ManifestEntry>(nodes.Count);
+            entries.AddRange(directories.Select(static directory => directory.Root).Select(Describe));
             var met = new HashSet<ulong>();
-            var waiting = new Stack<ObjectNode>([root, unlinked]);
+            var waiting = new Stack<ObjectNode>(directories.SelectMany(static directory => (ObjectNode[])[directory.Root, directory.Unlinked]));
             while (waiting.TryPop(out var directory))
             {
                 foreach (var entry in directory.Children!.Entries)
@@ -41,7 +42,7 @@ public sealed unsafe partial class ObjectStore
     {
         lock (mutationGate)
         {
-            var tree = ManifestTree.Check(entries, static id => id >= FirstFreeId && (id & UnnamedBit) == 0, options.ObjectsMax);
+            var tree = ManifestTree.Check(entries, static id => id >= FirstFreeId && (id & UnnamedBit) == 0, options.ObjectsMax, directories.Length);
             Evacuate(tree);
             foreach (var directory in tree.Directories)
                 Settle(directory);
@@ -86,9 +87,9 @@ public sealed unsafe partial class ObjectStore
         Must(AttributesOf(node, out var a), $"stat of {PathOf(node)}");
         return new(node.Id, a.Mode)
         {
-            Uid = a.Uid, Gid = a.Gid, DeviceNumber = a.DeviceNumber, SizeBytes = node.IsRegular ? a.SizeBytes : 0,
+            Directory = node.Home.Index, Uid = a.Uid, Gid = a.Gid, DeviceNumber = a.DeviceNumber, SizeBytes = node.IsRegular ? a.SizeBytes : 0,
             AccessTimeNs = a.AccessTimeNs, ModifyTimeNs = a.ModifyTimeNs,
-            Links = [.. node.Links.Where(l => !IsInternal(l.Parent)).Select(l => new ManifestLink(l.Parent.Id, l.Name))],
+            Links = [.. node.Links.Where(l => !l.Parent.IsInternal).Select(l => new ManifestLink(l.Parent.Id, l.Name))],
             SymlinkTarget = TargetOf(node),
             Xattrs = XattrsOf(node),
         };
@@ -128,7 +129,7 @@ public sealed unsafe partial class ObjectStore
     {
         var wanted = nodes.Values.Where(n => IsWanted(n, tree)).ToHashSet();
         // Depths are taken before anything moves: a directory lies deeper than the one that holds it.
-        var doomed = nodes.Values.Where(n => n.IsDirectory && n.Removed is null && n != root && !wanted.Contains(n))
+        var doomed = nodes.Values.Where(n => n.IsDirectory && n.Removed is null && !IsRoot(n) && !wanted.Contains(n))
             .Select(n => (Directory: n, Depth: DepthOf(n))).OrderByDescending(d => d.Depth).ToList();
         foreach (var node in nodes.Values.ToList())
         {
@@ -151,10 +152,10 @@ public sealed unsafe partial class ObjectStore
         return depth;
     }
 
-    /// <summary>The manifest has the same object: same id, type and, where there is one, target or device.</summary>
+    /// <summary>The manifest has the same object: same id, directory, type and, where there is one, target or device.</summary>
     private bool IsWanted(ObjectNode node, ManifestTree tree)
     {
-        if (!tree.ById.TryGetValue(node.Id, out var entry) || (entry.Mode & StMode.TypeMask) != node.TypeBits || node.Removed is not null)
+        if (!tree.ById.TryGetValue(node.Id, out var entry) || (entry.Mode & StMode.TypeMask) != node.TypeBits || entry.Directory != node.Home.Index || node.Removed is not null)
             return false;
         if (StMode.IsSymbolicLink(node.TypeBits))
             return TargetOf(node).AsSpan().SequenceEqual(entry.SymlinkTarget);
@@ -178,9 +179,9 @@ public sealed unsafe partial class ObjectStore
         var inUseWithoutName = tree.ById[node.Id].Links.Count == 0;
         foreach (var link in node.Links.ToList())
         {
-            if (link.Parent == unlinked || (link.Parent == stage && !inUseWithoutName) || tree.Names(node.Id, link.Parent.Id, link.Name))
+            if (link.Parent == node.Home.Unlinked || (link.Parent == node.Home.Stage && !inUseWithoutName) || tree.Names(node.Id, link.Parent.Id, link.Name))
                 continue;
-            Must(node.Links.Count > 1 ? DropLink(link) : MoveEntry(link, inUseWithoutName ? unlinked : stage, EntryName.ForId(node.Id), 0), $"moving {PathOf(node)}");
+            Must(node.Links.Count > 1 ? DropLink(link) : MoveEntry(link, inUseWithoutName ? node.Home.Unlinked : node.Home.Stage, EntryName.ForId(node.Id), 0), $"moving {PathOf(node)}");
         }
     }
 
@@ -188,7 +189,7 @@ public sealed unsafe partial class ObjectStore
     {
         if (Find(entry.Object) is not { } node)
         {
-            Must(MakeUnlinked(CreationOf(entry), entry.Mode & StMode.TypeMask, out var made), $"creating {entry.Object:x}");
+            Must(MakeUnlinked(CreationOf(entry), entry.Mode & StMode.TypeMask, directories[entry.Directory], out var made), $"creating {entry.Object:x}");
             node = made!;
             if (node.IsRegular && entry.SizeBytes > 0)
             {
@@ -201,7 +202,7 @@ public sealed unsafe partial class ObjectStore
             var parent = Find(wanted.Parent)!;
             if (parent.Children!.Find(wanted.Name) is not null)
                 continue;
-            var error = node.Links.Find(l => IsInternal(l.Parent)) is { } source
+            var error = node.Links.Find(l => l.Parent.IsInternal) is { } source
                 ? MoveEntry(source, parent, wanted.Name, Libc.RenameNoReplace)
                 : AddLink(node, node.Links[0], parent, wanted.Name);
             Must(error, $"placing {PathOf(parent).TrimEnd('/')}/{Encoding.UTF8.GetString(wanted.Name)}");

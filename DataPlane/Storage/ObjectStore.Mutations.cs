@@ -37,7 +37,7 @@ public sealed unsafe partial class ObjectStore
 
     private int FindEntry(ulong parent, byte[] name, out ObjectNode directory, out DirectoryEntry? entry)
     {
-        (directory, entry) = (root, null);
+        (directory, entry) = (directories[0].Root, null);
         var error = EntryName.Check(name);
         if (error != 0)
             return error;
@@ -71,7 +71,7 @@ public sealed unsafe partial class ObjectStore
             return Errno.ENOENT;
         if (m.Object < FirstFreeId || (m.Object & UnnamedBit) != 0 || nodes.ContainsKey(m.Object))
             return Errno.EINVAL;
-        error = MakeUnlinked(m, typeBits, out var node);
+        error = MakeUnlinked(m, typeBits, directory.Home, out var node);
         if (error != 0)
             return error;
         error = MoveEntry(node!.Links[0], directory, m.Name, Libc.RenameNoReplace);
@@ -84,8 +84,8 @@ public sealed unsafe partial class ObjectStore
         return error != 0 ? error : GetAttributes(m.Object, out attributes);
     }
 
-    /// <summary>Makes a complete object without a visible name.</summary>
-    private int MakeUnlinked(Mutation m, uint typeBits, out ObjectNode? node)
+    /// <summary>Makes a complete object without a visible name, on the file system of the directory in which it will get one.</summary>
+    private int MakeUnlinked(Mutation m, uint typeBits, StoreDirectory home, out ObjectNode? node)
     {
         node = null;
         if (nodes.Count >= options.ObjectsMax)
@@ -93,7 +93,7 @@ public sealed unsafe partial class ObjectStore
         var entryName = EntryName.ForId(m.Object);
         var name = stackalloc byte[EntryName.BufferBytes];
         EntryName.Terminate(entryName, name);
-        var holder = unlinked.Descriptor!.Fd;
+        var holder = home.Unlinked.Descriptor!.Fd;
         var error = MakeRaw(holder, name, m, typeBits);
         if (error == 0)
             error = Dress(holder, name, entryName, m, typeBits);
@@ -102,9 +102,9 @@ public sealed unsafe partial class ObjectStore
             _ = Libc.UnlinkAt(holder, name, typeBits == StMode.Directory ? Libc.AtRemoveDirectory : 0);
             return error;
         }
-        node = new(m.Object, typeBits);
+        node = new(m.Object, typeBits, home);
         treeLock.EnterWriteLock();
-        unlinked.Children!.Add(unlinked, entryName, node);
+        home.Unlinked.Children!.Add(home.Unlinked, entryName, node);
         nodes[node.Id] = node;
         highestId = Math.Max(highestId, node.Id);
         treeLock.ExitWriteLock();
@@ -245,8 +245,10 @@ public sealed unsafe partial class ObjectStore
             return Errno.EPERM;
         if (directory.Removed is not null || node.Links is not [var link, ..])
             return Errno.ENOENT;
+        if (directory.Home != node.Home)
+            return Errno.EXDEV;
         // An unlinked object comes back by moving; a second name in the internal directory would count as a link on disk for ever.
-        error = IsInternal(link.Parent) ? MoveEntry(link, directory, m.Name, Libc.RenameNoReplace) : AddLink(node, link, directory, m.Name);
+        error = link.Parent.IsInternal ? MoveEntry(link, directory, m.Name, Libc.RenameNoReplace) : AddLink(node, link, directory, m.Name);
         if (error == 0)
             error = StampDirectory(directory, m.ModifyTimeNs);
         return error != 0 ? error : GetAttributes(m.Object, out attributes);
@@ -286,7 +288,7 @@ public sealed unsafe partial class ObjectStore
             return Errno.EISDIR;
         error = node.IsDirectory ? RemoveDirectory(entry)
             : node.Links.Count > 1 ? DropLink(entry)
-            : MoveEntry(entry, unlinked, EntryName.ForId(node.Id), 0);
+            : MoveEntry(entry, node.Home.Unlinked, EntryName.ForId(node.Id), 0);
         if (error == 0)
             error = StampDirectory(directory, m.ModifyTimeNs);
         if (error != 0)
@@ -296,7 +298,7 @@ public sealed unsafe partial class ObjectStore
         return error;
     }
 
-    private static bool IsOrphan(ObjectNode node) => node.Removed is not null || node.Links is [{ Parent.Id: UnlinkedId }];
+    private static bool IsOrphan(ObjectNode node) => node.Removed is not null || (node.Links is [var link] && link.Parent == node.Home.Unlinked);
 
     private int DropLink(DirectoryEntry entry)
     {
@@ -361,6 +363,8 @@ public sealed unsafe partial class ObjectStore
             return Errno.ESTALE;
         if (directory.Removed is not null)
             return Errno.ENOENT;
+        if (directory.Home != from.Home)
+            return Errno.EXDEV;
         var moved = source!.Node;
         if (m.Flags == Libc.RenameExchange)
         {
@@ -428,18 +432,18 @@ public sealed unsafe partial class ObjectStore
             else if (replaced.Links.Count == 1)
             {
                 // The name must never be free in between, so the replaced object gets its second name first.
-                error = LinkOnDisk(target.Parent, target.Name, unlinked, EntryName.ForId(replaced.Id));
+                error = LinkOnDisk(target.Parent, target.Name, replaced.Home.Unlinked, EntryName.ForId(replaced.Id));
                 parked = error == 0;
             }
             if (error != 0)
                 return error;
             if (parked)
-                unlinked.Children!.Add(unlinked, EntryName.ForId(replaced.Id), replaced);
+                replaced.Home.Unlinked.Children!.Add(replaced.Home.Unlinked, EntryName.ForId(replaced.Id), replaced);
             error = RenameOnDisk(source.Parent, source.Name, target.Parent, target.Name, 0);
             if (error != 0)
             {
                 if (parked && UnlinkOnDisk(replaced.Links[^1]) == 0)
-                    unlinked.Children!.Remove(replaced.Links[^1]);
+                    replaced.Home.Unlinked.Children!.Remove(replaced.Links[^1]);
                 return error;
             }
             target.Parent.Children!.Remove(target);
@@ -457,7 +461,7 @@ public sealed unsafe partial class ObjectStore
 
     private int Release(ulong obj)
     {
-        if (Find(obj) is not { } node || node == root || !IsOrphan(node))
+        if (Find(obj) is not { } node || IsRoot(node) || !IsOrphan(node))
             return Errno.None;
         return Destroy(node);
     }

@@ -7,7 +7,7 @@ namespace Pollux.DataPlane.Storage;
 /// <summary>An object that got its id from <see cref="ObjectStore.AdoptUnnamed"/>.</summary>
 public readonly record struct AdoptedObject(ulong Object, uint Mode, long SizeBytes);
 
-// Opening: the internal directories, the scan of the tree, and ids for objects that have none.
+// Opening: the internal directories, the scan of the trees, and ids for objects that have none.
 public sealed unsafe partial class ObjectStore
 {
     private const uint PrivateDirectoryMode = 0x1C0; // 0700: root's alone.
@@ -62,7 +62,7 @@ public sealed unsafe partial class ObjectStore
         var value = stackalloc byte[sizeof(ulong)];
         nint length;
         fixed (byte* attribute = "trusted.pollux.reserved\0"u8)
-            length = Libc.FGetXattr(RootFd, attribute, value, sizeof(ulong));
+            length = Libc.FGetXattr(directories[0].RootFd, attribute, value, sizeof(ulong));
         if (length < 0 && Libc.LastErrno != Errno.ENODATA)
             throw StorageException.FromLastErrno("reading the reserved object ids");
         return length == sizeof(ulong) ? BinaryPrimitives.ReadUInt64LittleEndian(new(value, sizeof(ulong))) : 0;
@@ -72,32 +72,73 @@ public sealed unsafe partial class ObjectStore
     public int ReserveIds(ulong upTo)
     {
         byte* path = stackalloc byte[EntryName.ProcPathBytes], value = stackalloc byte[sizeof(ulong)];
-        EntryName.ProcPath(RootFd, EntryName.Dot, path);
+        EntryName.ProcPath(directories[0].RootFd, EntryName.Dot, path);
         BinaryPrimitives.WriteUInt64LittleEndian(new(value, sizeof(ulong)), upTo);
         fixed (byte* attribute = "trusted.pollux.reserved\0"u8)
         {
             if (Libc.LSetXattr(path, attribute, value, sizeof(ulong), 0) != 0)
                 return Libc.LastErrno;
         }
-        return Libc.FSync(RootFd) == 0 ? Errno.None : Libc.LastErrno;
+        return Libc.FSync(directories[0].RootFd) == 0 ? Errno.None : Libc.LastErrno;
     }
 
-    private static ObjectStore Open(int directory, ObjectStoreOptions options)
+    /// <summary>A directory is about to become part of a new module: its place in a former one counts no more. What lies in it is left alone.</summary>
+    /// <exception cref="StorageException">The file system refuses it.</exception>
+    public static void Release(string path)
+    {
+        fixed (byte* name = System.Text.Encoding.UTF8.GetBytes(path + '\0'), attribute = "trusted.pollux.id\0"u8)
+        {
+            if (Libc.LRemoveXattr(name, attribute) != 0 && Libc.LastErrno is not (Errno.ENODATA or Errno.ENOENT))
+                throw StorageException.FromLastErrno($"taking over {path} from its former module");
+        }
+    }
+
+    private static ObjectStore Open(int[] descriptors, ObjectStoreOptions options)
+    {
+        var opened = new List<StoreDirectory>(descriptors.Length);
+        try
+        {
+            var inodes = new HashSet<(ulong FileSystem, ulong Inode)>();
+            foreach (var descriptor in descriptors)
+            {
+                opened.Add(OpenModuleDirectory(descriptor, opened.Count, out var stat));
+                if (!inodes.Add((stat.FileSystem, stat.Inode)))
+                    throw new StorageException(StorageFault.OtherDirectories, $"Directory {opened.Count} of the module is the same as one before it.");
+            }
+        }
+        catch
+        {
+            foreach (var directory in opened)
+                directory.Close();
+            throw;
+        }
+        var store = new ObjectStore([.. opened], options);
+        try
+        {
+            store.Scan();
+            return store;
+        }
+        catch
+        {
+            store.Dispose();
+            throw;
+        }
+    }
+
+    private static StoreDirectory OpenModuleDirectory(int descriptor, int index, out Statx stat)
     {
         int rootFd = -1, hiddenFd = -1, stageFd = -1, unlinkedFd = -1;
         try
         {
-            rootFd = OpenDirectory(directory, EntryName.Dot, "the module directory");
-            var error = WriteId(rootFd, EntryName.Dot, RootObject);
-            if (error is Errno.EOPNOTSUPP or Errno.EPERM)
-                throw new StorageException(StorageFault.TrustedXattrsUnavailable, error == Errno.EPERM
-                    ? "Trusted extended attributes may not be written: pollux-host must run as root with CAP_SYS_ADMIN."
-                    : "The file system of the module directory has no trusted extended attributes; use ext4, XFS or btrfs.");
+            rootFd = OpenDirectory(descriptor, EntryName.Dot, "the module directory");
+            var error = StatxAt(rootFd, EntryName.Dot, out stat);
             if (error != 0)
-                throw new StorageException("writing the root's id", error);
+                throw new StorageException("stat of the module directory", error);
+            Identify(rootFd, index);
             hiddenFd = MakePrivate(rootFd, ".pollux"u8);
             stageFd = MakePrivate(hiddenFd, "stage"u8);
             unlinkedFd = MakePrivate(hiddenFd, "unlinked"u8);
+            return new(index, stat.FileSystem, rootFd, stageFd, unlinkedFd);
         }
         catch
         {
@@ -109,18 +150,22 @@ public sealed unsafe partial class ObjectStore
         {
             CloseIfOpen(hiddenFd);
         }
-        var store = new ObjectStore(rootFd, stageFd, unlinkedFd, options);
-        try
-        {
-            store.Purge();
-            store.Scan();
-            return store;
-        }
-        catch
-        {
-            store.Dispose();
-            throw;
-        }
+    }
+
+    /// <summary>The root says which directory of its module it is; one that says another would give its objects to the wrong place on the
+    /// peer.</summary>
+    private static void Identify(int rootFd, int index)
+    {
+        if (ReadId(rootFd, EntryName.Dot, own: true, out var known) == 0 && ModuleRoots.Contains(known) && known != ModuleRoots.Of(index))
+            throw new StorageException(StorageFault.OtherDirectories,
+                $"Directory {index + 1} of the module was its directory {ModuleRoots.IndexOf(known) + 1} before: the directories, or their order, have changed.");
+        var error = WriteId(rootFd, EntryName.Dot, ModuleRoots.Of(index));
+        if (error is Errno.EOPNOTSUPP or Errno.EPERM)
+            throw new StorageException(StorageFault.TrustedXattrsUnavailable, error == Errno.EPERM
+                ? "Trusted extended attributes may not be written: pollux-host must run as root with CAP_SYS_ADMIN."
+                : "The file system of the module directory has no trusted extended attributes; use ext4, XFS or btrfs.");
+        if (error != 0)
+            throw new StorageException("writing the root's id", error);
     }
 
     private static void CloseIfOpen(int fd)
@@ -155,9 +200,9 @@ public sealed unsafe partial class ObjectStore
 
     /// <summary>Removes what a crash left in the directory of objects without names; with <see cref="ObjectStoreOptions.KeepsUnlinked"/> only
     /// what was never complete.</summary>
-    private void Purge()
+    private void Purge(StoreDirectory directory)
     {
-        var fd = unlinked.Descriptor!.Fd;
+        var fd = directory.Unlinked.Descriptor!.Fd;
         var name = stackalloc byte[EntryName.BufferBytes];
         foreach (var entryName in ListDirectory(fd))
         {
@@ -171,14 +216,19 @@ public sealed unsafe partial class ObjectStore
 
     private void Scan()
     {
-        var error = StatxAt(RootFd, EntryName.Dot, out var rootStat);
-        if (error != 0)
-            throw new StorageException("stat of the module directory", error);
-        var scan = new TreeScan(this, rootStat.FileSystem);
-        scan.Descend(root);
-        scan.Descend(stage);
-        if (options.KeepsUnlinked)
-            scan.Descend(unlinked);
+        // An id is claimed once in the whole module: a file copied from one directory into another has carried its attribute along.
+        var claims = new Dictionary<ulong, long>();
+        var unnamedLast = UnnamedBit;
+        foreach (var directory in directories)
+        {
+            Purge(directory);
+            var scan = new TreeScan(this, directory, claims, unnamedLast);
+            scan.Descend(directory.Root);
+            scan.Descend(directory.Stage);
+            if (options.KeepsUnlinked)
+                scan.Descend(directory.Unlinked);
+            unnamedLast = scan.UnnamedLast;
+        }
     }
 
     /// <summary>Names of a directory's entries, without "." and "..".</summary>
@@ -256,16 +306,19 @@ public sealed unsafe partial class ObjectStore
         var path = "";
         for (var at = node; at.Links is [var link, ..]; at = link.Parent)
             path = "/" + System.Text.Encoding.UTF8.GetString(link.Name) + path;
-        return path.Length == 0 ? "/" : path;
+        var place = directories.Length == 1 ? "" : $"directory {node.Home.Index + 1}:";
+        return place + (path.Length == 0 ? "/" : path);
     }
 
-    /// <summary>One pass over the tree, by an explicit stack: directories may be nested deeper than a thread's stack.</summary>
-    private sealed class TreeScan(ObjectStore store, ulong fileSystem)
+    /// <summary>One pass over a directory of the module, by an explicit stack: directories may be nested deeper than a thread's stack.</summary>
+    /// <param name="claims">When the owner of each id was born, ns.</param>
+    /// <param name="unnamedBefore">The last id that was given in memory only.</param>
+    private sealed class TreeScan(ObjectStore store, StoreDirectory home, Dictionary<ulong, long> claims, ulong unnamedBefore)
     {
         // Objects with several links are met several times; the inode number tells.
         private readonly Dictionary<ulong, ObjectNode> byInode = [];
-        private readonly Dictionary<ulong, (ulong Inode, long BornNs)> claims = [];
-        private ulong unnamedLast = UnnamedBit;
+
+        public ulong UnnamedLast { get; private set; } = unnamedBefore;
 
         public void Descend(ObjectNode top)
         {
@@ -304,8 +357,8 @@ public sealed unsafe partial class ObjectStore
             var error = StatxAt(fd, name, out var stat);
             if (error != 0)
                 throw new StorageException($"stat of {Describe()}", error);
-            if (stat.FileSystem != fileSystem || (stat.Attributes & Statx.AttributeMountRoot) != 0)
-                throw new StorageException(StorageFault.MountInside, $"{Describe()} inside the module directory is a mount point; only one file system can be replicated.");
+            if (stat.FileSystem != home.FileSystem || (stat.Attributes & Statx.AttributeMountRoot) != 0)
+                throw new StorageException(StorageFault.MountInside, $"{Describe()} inside the module directory is a mount point; one directory of a module lies on one file system.");
             if (byInode.TryGetValue(stat.Inode, out var known))
             {
                 directory.Children!.Add(directory, name, known);
@@ -316,7 +369,7 @@ public sealed unsafe partial class ObjectStore
                 throw new StorageException($"reading the id of {Describe()}", error);
             if (store.nodes.Count >= store.options.ObjectsMax)
                 throw new StorageException(StorageFault.TooManyObjects, $"The module directory holds more than {store.options.ObjectsMax} files and directories.");
-            var node = new ObjectNode(Claim(id, in stat), stat.Mode & StMode.TypeMask)
+            var node = new ObjectNode(Claim(id, in stat), stat.Mode & StMode.TypeMask, home)
             {
                 ContentPending = StMode.IsRegular(stat.Mode) && HasPendingMark(fd, name),
             };
@@ -333,17 +386,17 @@ public sealed unsafe partial class ObjectStore
         private ulong Claim(ulong id, in Statx stat)
         {
             if (id < FirstFreeId || (id & UnnamedBit) != 0)
-                return ++unnamedLast;
+                return ++UnnamedLast;
             var bornNs = (stat.Mask & Statx.BirthTimeBit) != 0 ? stat.BirthTime.TotalNs : 0;
             if (claims.TryGetValue(id, out var first))
             {
-                if (first.BornNs <= bornNs)
-                    return ++unnamedLast;
+                if (first <= bornNs)
+                    return ++UnnamedLast;
                 var loser = store.nodes[id];
-                loser.Id = ++unnamedLast;
+                loser.Id = ++UnnamedLast;
                 store.nodes[loser.Id] = loser;
             }
-            claims[id] = (stat.Inode, bornNs);
+            claims[id] = bornNs;
             store.highestId = Math.Max(store.highestId, id);
             return id;
         }

@@ -6,13 +6,15 @@ using Pollux.DataPlane.Volumes;
 
 namespace Pollux.DataPlane.Storage;
 
-/// <summary>The local copy of one module: maps object ids to the files of a directory, reads and writes them, and applies mutations.
+/// <summary>The local copy of one module: maps object ids to the files of its directories, reads and writes them, and applies mutations.
 /// All results are 0 or a positive Linux error number.</summary>
 /// <remarks>
 /// <para>Identity is the extended attribute <c>trusted.pollux.id</c> (8 bytes, little endian). The tree is scanned once and held in
-/// memory. Files are reached by calls relative to descriptors under the module directory, so a mount over it does not matter; nobody
+/// memory. Files are reached by calls relative to descriptors under the module's directories, so a mount over them does not matter; nobody
 /// else changes the tree while a store is open.</para>
-/// <para>The root holds a hidden directory <c>.pollux</c> with two internal directories: <c>unlinked</c> keeps objects that have no name
+/// <para>A module has one directory or several, each perhaps on a file system of its own; the root of the k-th has the id
+/// <see cref="ModuleRoots.Of"/>. An object stays in its directory: a rename or a link across fails with EXDEV.</para>
+/// <para>Each root holds a hidden directory <c>.pollux</c> with two internal directories: <c>unlinked</c> keeps objects that have no name
 /// (new ones before they get theirs; unlinked ones until <see cref="MutationKind.Release"/>), and <c>stage</c> those that a manifest
 /// moves. What is in <c>unlinked</c> when a store opens is refuse of a crash and is removed, unless its users go on
 /// (<see cref="ObjectStoreOptions.KeepsUnlinked"/>).</para>
@@ -22,13 +24,11 @@ namespace Pollux.DataPlane.Storage;
 /// </remarks>
 public sealed unsafe partial class ObjectStore : IDisposable
 {
-    public const ulong RootObject = 1;
+    /// <summary>The root of the first directory.</summary>
+    public const ulong RootObject = ModuleRoots.First;
 
     /// <summary>Ids below this one are the store's own.</summary>
     public const ulong FirstFreeId = 16;
-
-    internal const ulong StageId = 2;
-    internal const ulong UnlinkedId = 3;
 
     // Marks ids that exist in memory only, for objects without a valid id on disk.
     private const ulong UnnamedBit = 1UL << 63;
@@ -40,40 +40,46 @@ public sealed unsafe partial class ObjectStore : IDisposable
     private readonly ConcurrentDictionary<ulong, ObjectNode> nodes = new();
     private readonly DescriptorCache cache;
     private readonly ObjectStoreOptions options;
-    private readonly ObjectNode root;
-    private readonly ObjectNode stage;
-    private readonly ObjectNode unlinked;
+    private readonly StoreDirectory[] directories;
     private ulong highestId = FirstFreeId - 1;
     private bool disposed;
 
-    private ObjectStore(int rootFd, int stageFd, int unlinkedFd, ObjectStoreOptions options)
+    private ObjectStore(StoreDirectory[] directories, ObjectStoreOptions options)
     {
-        this.options = options;
+        (this.directories, this.options) = (directories, options);
         cache = new(options.DescriptorsMax);
-        root = Pinned(RootObject, rootFd);
-        stage = Pinned(StageId, stageFd);
-        unlinked = Pinned(UnlinkedId, unlinkedFd);
-        nodes[RootObject] = root;
-
-        static ObjectNode Pinned(ulong id, int fd) => new(id, StMode.Directory) { Descriptor = new(fd, writable: false) };
+        foreach (var directory in directories)
+            nodes[directory.Root.Id] = directory.Root;
     }
 
-    /// <summary>Opens and scans a module directory by a descriptor of it (O_PATH will do), which stays the caller's.</summary>
-    /// <exception cref="StorageException">The directory cannot serve; the fault says why.</exception>
-    public static ObjectStore Open(SafeHandle directory, ObjectStoreOptions? options = null)
+    /// <summary>Opens and scans the module's directories by descriptors of them (O_PATH will do), which stay the caller's.</summary>
+    /// <param name="directories">1 to <see cref="ModuleRoots.DirectoriesMax"/>, in the order that both hosts know.</param>
+    /// <exception cref="StorageException">A directory cannot serve; the fault says why.</exception>
+    public static ObjectStore Open(IReadOnlyList<SafeHandle> directories, ObjectStoreOptions? options = null)
     {
-        var added = false;
+        ArgumentOutOfRangeException.ThrowIfLessThan(directories.Count, 1);
+        ArgumentOutOfRangeException.ThrowIfGreaterThan(directories.Count, ModuleRoots.DirectoriesMax);
+        var held = 0;
         try
         {
-            directory.DangerousAddRef(ref added);
-            return Open((int)directory.DangerousGetHandle(), options ?? ObjectStoreOptions.Default);
+            foreach (var directory in directories)
+            {
+                var added = false;
+                directory.DangerousAddRef(ref added);
+                held++;
+            }
+            return Open([.. directories.Select(static directory => (int)directory.DangerousGetHandle())], options ?? ObjectStoreOptions.Default);
         }
         finally
         {
-            if (added)
+            foreach (var directory in directories.Take(held))
                 directory.DangerousRelease();
         }
     }
+
+    /// <summary>The same with one directory.</summary>
+    /// <exception cref="StorageException">The directory cannot serve; the fault says why.</exception>
+    public static ObjectStore Open(SafeHandle directory, ObjectStoreOptions? options = null) => Open([directory], options);
 
     /// <summary>Opens and scans a module directory by its path; nothing may be mounted over it yet.</summary>
     /// <exception cref="StorageException">The directory cannot serve; the fault says why.</exception>
@@ -88,10 +94,13 @@ public sealed unsafe partial class ObjectStore : IDisposable
         return Open(handle, options);
     }
 
+    /// <summary>Number of directories.</summary>
+    public int Directories => directories.Length;
+
     /// <summary>The greatest id in use; new ids must be greater than it and than <see cref="FirstFreeId"/>.</summary>
     public ulong HighestId => Volatile.Read(ref highestId);
 
-    /// <summary>Number of objects, the root included.</summary>
+    /// <summary>Number of objects, the roots included.</summary>
     public int Count => nodes.Count;
 
     /// <summary>Users of an earlier process go on: <see cref="ObjectStoreOptions.KeepsUnlinked"/>.</summary>
@@ -103,7 +112,7 @@ public sealed unsafe partial class ObjectStore : IDisposable
         treeLock.EnterReadLock();
         try
         {
-            return [.. unlinked.Children!.Entries.Select(static entry => entry.Node).Where(IsOrphan).Select(static node => node.Id)];
+            return [.. directories.SelectMany(static directory => directory.Unlinked.Children!.Entries).Select(static entry => entry.Node).Where(IsOrphan).Select(static node => node.Id)];
         }
         finally
         {
@@ -222,7 +231,7 @@ public sealed unsafe partial class ObjectStore : IDisposable
             }
             if (cookie < ChildTable.DotDotCookie)
             {
-                var error = AttributesOf(node.Links is [var link, ..] && !IsInternal(link.Parent) ? link.Parent : node, out var parent);
+                var error = AttributesOf(node.Links is [var link, ..] && !link.Parent.IsInternal ? link.Parent : node, out var parent);
                 if (error != 0)
                     return error;
                 page.Add(([(byte)'.', (byte)'.'], parent, ChildTable.DotDotCookie));
@@ -243,11 +252,14 @@ public sealed unsafe partial class ObjectStore : IDisposable
         }
     }
 
-    public int StatFs(out VolumeSpace space)
+    /// <summary>Space of the file system on which the object lies.</summary>
+    public int StatFs(ulong obj, out VolumeSpace space)
     {
         StatFs raw;
         space = default;
-        if (Libc.FStatFs(RootFd, &raw) != 0)
+        if (Find(obj) is not { } node)
+            return Errno.ESTALE;
+        if (Libc.FStatFs(node.Home.RootFd, &raw) != 0)
             return Libc.LastErrno;
         space = new((uint)raw.BlockSizeBytes, raw.Blocks, raw.BlocksFree, raw.BlocksAvailable, raw.Files, raw.FilesFree, (uint)raw.NameLengthMax);
         return Errno.None;
@@ -266,8 +278,8 @@ public sealed unsafe partial class ObjectStore : IDisposable
                 // Readers that come now find nothing; those in the middle of a call hold their own reference.
                 nodes.Clear();
                 cache.Clear();
-                foreach (var node in (ReadOnlySpan<ObjectNode>)[root, stage, unlinked])
-                    Interlocked.Exchange(ref node.Descriptor, null)?.Release();
+                foreach (var directory in directories)
+                    directory.Close();
             }
             finally
             {
@@ -276,16 +288,16 @@ public sealed unsafe partial class ObjectStore : IDisposable
         }
     }
 
-    /// <summary>A descriptor of the hidden directory of the module, which stays good when the store is disposed of.</summary>
+    /// <summary>A descriptor of the hidden directory of a directory of the module, which stays good when the store is disposed of.</summary>
     /// <exception cref="StorageException">It cannot be opened.</exception>
-    internal SafeFileHandle OpenHiddenDirectory() => new(OpenDirectory(RootFd, ".pollux"u8, "the hidden directory .pollux"), ownsHandle: true);
+    internal SafeFileHandle OpenHiddenDirectory(int directory) =>
+        new(OpenDirectory(directories[directory].RootFd, ".pollux"u8, "the hidden directory .pollux"), ownsHandle: true);
 
-    /// <summary>The same of the module's directory itself.</summary>
-    internal SafeFileHandle OpenModuleDirectory() => new(OpenDirectory(RootFd, EntryName.Dot, "the module directory"), ownsHandle: true);
+    /// <summary>The same of the directory itself.</summary>
+    internal SafeFileHandle OpenModuleDirectory(int directory) =>
+        new(OpenDirectory(directories[directory].RootFd, EntryName.Dot, "the module directory"), ownsHandle: true);
 
-    private static bool IsInternal(ObjectNode directory) => directory.Id is StageId or UnlinkedId;
-
-    private int RootFd => (Volatile.Read(ref root.Descriptor) ?? throw new ObjectDisposedException(nameof(ObjectStore))).Fd;
+    private static bool IsRoot(ObjectNode node) => node == node.Home.Root;
 
     private ObjectNode? Find(ulong obj) => nodes.TryGetValue(obj, out var node) ? node : null;
 
@@ -328,11 +340,11 @@ public sealed unsafe partial class ObjectStore : IDisposable
     {
         if (node.IsDirectory)
             // The hidden directory counts in the root on file systems that count subdirectories at all.
-            return node == root && stat.Links > 2 ? stat.Links - 1 : stat.Links;
+            return IsRoot(node) && stat.Links > 2 ? stat.Links - 1 : stat.Links;
         var count = 0u;
         foreach (var link in node.Links)
         {
-            if (!IsInternal(link.Parent))
+            if (!link.Parent.IsInternal)
                 count++;
         }
         return count;
@@ -353,7 +365,7 @@ public sealed unsafe partial class ObjectStore : IDisposable
         if (node.Removed is not null)
             return Errno.ESTALE;
         var (holder, name) = (node, DotName);
-        if (node != root && !IsInternal(node))
+        if (!IsRoot(node) && !node.IsInternal)
         {
             if (node.Links is not [var link, ..])
                 return Errno.ESTALE;

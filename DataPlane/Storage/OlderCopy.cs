@@ -7,13 +7,13 @@ namespace Pollux.DataPlane.Storage;
 /// <summary>Whether an older copy is kept, and in words what is kept or why nothing is.</summary>
 public sealed record OlderCopyStatus(bool Kept, string Text);
 
-/// <summary>The consistent older copy that the target of a resync keeps: until the resync has ended its directory is neither the old
+/// <summary>The consistent older copy that the target of a resync keeps: until the resync has ended its directories are neither the old
 /// state nor the new one, and if the source is lost meanwhile the older copy is the best that is left.</summary>
 /// <remarks>
 /// <para>It is made before the first byte of the copy changes, by reflink: it takes no room at first, then as much as the resync
 /// changes. At most one is kept. A resync that was interrupted left the copy Inconsistent; the next one keeps the older copy of the first.
 /// It goes when the copy is durably UpToDate again, and before that only if the disk has no room left for the resync itself.</para>
-/// <para><see cref="gate"/> serialises everything that changes the folder; <see cref="Dispose"/> ends a removal that runs, and the next
+/// <para>It is kept of all directories of the module or of none. <see cref="gate"/> serialises everything that changes the folders; <see cref="Dispose"/> ends a removal that runs, and the next
 /// store goes on with it.</para>
 /// </remarks>
 public sealed class OlderCopy : IDisposable
@@ -25,8 +25,8 @@ public sealed class OlderCopy : IDisposable
     private static readonly TimeSpan GateDeadline = TimeSpan.FromSeconds(10);
 
     private readonly object gate = new();
-    private readonly SafeFileHandle module;
-    private readonly SafeFileHandle hidden;
+    private readonly SafeFileHandle[] modules;
+    private readonly SafeFileHandle[] hidden;
     private readonly Action<string, string> note;
     private readonly ManualResetEventSlim closing = new();
     private volatile OlderCopyStatus? status;
@@ -36,22 +36,22 @@ public sealed class OlderCopy : IDisposable
     private OlderCopy(ObjectStore store, Action<string, string> note)
     {
         this.note = note;
-        module = store.OpenModuleDirectory();
-        hidden = store.OpenHiddenDirectory();
+        modules = [.. Enumerable.Range(0, store.Directories).Select(store.OpenModuleDirectory)];
+        hidden = [.. Enumerable.Range(0, store.Directories).Select(store.OpenHiddenDirectory)];
     }
 
     /// <summary>Null: no resync has begun since the store was opened, and none was interrupted before.</summary>
     public OlderCopyStatus? Status => status;
 
     /// <param name="note">Told of what happens: a stable dotted kind and a sentence. From any thread, under no lock of the caller's.</param>
-    /// <exception cref="StorageException">The module's directory cannot be opened.</exception>
+    /// <exception cref="StorageException">A directory of the module cannot be opened.</exception>
     public static OlderCopy Open(ObjectStore store, Action<string, string> note)
     {
         var older = new OlderCopy(store, note);
-        using var folder = OlderCopyFolder.OpenIfThere(older.Hidden);
-        if (folder?.Complete() is [var number, ..])
-            older.status = Kept(folder, number);
-        if (folder is { HasRefuse: true })
+        using var folders = OlderCopySet.OpenIfThere(older.hidden);
+        if (folders.Complete() is [var number, ..])
+            older.status = Kept(folders, number);
+        if (folders.HasRefuse)
             older.RemoveInBackground(retire: false);
         return older;
     }
@@ -69,20 +69,20 @@ public sealed class OlderCopy : IDisposable
             return Show(new(false, "no older copy: the one before is still being removed"));
         try
         {
-            using var folder = OlderCopyFolder.OpenOrMake(Hidden);
+            using var folders = OlderCopySet.OpenOrMake(hidden);
             if (state.DataState is not (DataState.UpToDate or DataState.Outdated))
             {
-                if (folder.Complete() is [var earlier, ..])
-                    return Show(Kept(folder, earlier));
+                if (folders.Complete() is [var earlier, ..])
+                    return Show(Kept(folders, earlier));
                 return state.DataState == DataState.Unknown ? status = null : Show(new(false, $"no older copy: this copy was {state.DataState} already"));
             }
-            foreach (var number in folder.Complete())
+            foreach (var number in folders.Complete())
             {
-                if (!folder.Retire(number))
-                    return Show(Kept(folder, number));
+                if (!folders.Retire(number))
+                    return Show(Kept(folders, number));
             }
-            _ = folder.RemoveRefuse(static () => false);
-            return Show(Make(folder, state, () => giveUpReason()
+            _ = folders.RemoveRefuse(static () => false);
+            return Show(Make(folders, state, () => giveUpReason()
                 ?? (clock.Elapsed > deadline ? $"it was not complete within {deadline.TotalSeconds:0} s" : null)));
         }
         catch (StorageException e)
@@ -103,10 +103,10 @@ public sealed class OlderCopy : IDisposable
             return false;
         try
         {
-            using var folder = OlderCopyFolder.OpenIfThere(Hidden);
-            if (folder?.Complete() is not [var number, ..] || !folder.Retire(number))
+            using var folders = OlderCopySet.OpenIfThere(hidden);
+            if (folders.Complete() is not [var number, ..] || !folders.Retire(number))
                 return false;
-            _ = folder.RemoveRefuse(() => closing.IsSet);
+            _ = folders.RemoveRefuse(() => closing.IsSet);
             Show(new(false, $"the older copy was given up: {reason}"));
             return true;
         }
@@ -132,33 +132,31 @@ public sealed class OlderCopy : IDisposable
     {
         closing.Set();
         remover?.Join();
-        hidden.Dispose();
-        module.Dispose();
+        foreach (var handle in hidden.Concat(modules))
+            handle.Dispose();
         closing.Dispose();
     }
 
-    private int Hidden => (int)hidden.DangerousGetHandle();
-
-    private OlderCopyStatus Make(OlderCopyFolder folder, LocalState state, Func<string?> giveUp)
+    private OlderCopyStatus Make(OlderCopySet folders, LocalState state, Func<string?> giveUp)
     {
         var about = new OlderCopyAbout(state.Record.Epoch, state.DataState, state.SyncBase, state.LostPower,
             DateTimeOffset.UtcNow.ToUnixTimeMilliseconds());
         string why;
         try
         {
-            _ = folder.Add((int)module.DangerousGetHandle(), about, new() { GiveUpReason = giveUp });
-            return Kept(folder, about.Epoch);
+            folders.Add(modules, about, new() { GiveUpReason = giveUp });
+            return Kept(folders, about.Epoch);
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
             why = e.Message;
         }
-        _ = folder.RemoveRefuse(static () => false);
+        _ = folders.RemoveRefuse(static () => false);
         return new(false, $"no older copy: {why}");
     }
 
-    private static OlderCopyStatus Kept(OlderCopyFolder folder, long number) =>
-        new(true, $"older copy {number} is kept until the resync has ended: {OlderCopyAbout.Describe(folder.About(number))}");
+    private static OlderCopyStatus Kept(OlderCopySet folders, long number) =>
+        new(true, $"older copy {number} is kept until the resync has ended: {OlderCopyAbout.Describe(folders.About(number))}");
 
     private OlderCopyStatus Show(OlderCopyStatus now)
     {
@@ -191,17 +189,17 @@ public sealed class OlderCopy : IDisposable
         {
             try
             {
-                using var folder = OlderCopyFolder.OpenIfThere(Hidden);
-                foreach (var number in retire && folder is not null ? folder.Complete() : [])
+                using var folders = OlderCopySet.OpenIfThere(hidden);
+                foreach (var number in retire ? folders.Complete() : [])
                 {
-                    while (!folder!.Retire(number))
+                    while (!folders.Retire(number))
                     {
                         if (yield || closing.Wait(ReadersPause))
                             return;
                     }
                     note("resync.older-copy", $"older copy {number} is dropped: this copy is up to date");
                 }
-                _ = folder?.RemoveRefuse(() => yield || closing.IsSet);
+                _ = folders.RemoveRefuse(() => yield || closing.IsSet);
             }
             catch (StorageException e)
             {

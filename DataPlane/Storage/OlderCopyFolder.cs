@@ -21,7 +21,7 @@ internal sealed record OlderCopyAbout(long Epoch, DataState DataState, Guid Sync
             $"{about.DataState} of epoch {about.Epoch}{(about.LostPower ? " after a loss of power" : "")}, made {DateTimeOffset.FromUnixTimeMilliseconds(about.MadeUnixMs):yyyy-MM-dd HH:mm:ss} UTC");
 }
 
-/// <summary>The folder <c>.pollux/older</c> of a module's directory.</summary>
+/// <summary>The folder <c>.pollux/older</c> of one directory of a module (see <see cref="OlderCopySet"/>).</summary>
 /// <remarks>
 /// <code>
 ///   older/new/                     being made; refuse after a crash
@@ -115,16 +115,15 @@ internal sealed unsafe class OlderCopyFolder : IDisposable
         }
     }
 
-    /// <summary>Takes a copy's name away, unless somebody reads it. What is left of it is removed by <see cref="RemoveRefuse"/>.</summary>
-    /// <returns>False: it is being read.</returns>
-    public bool Retire(long number)
+    /// <summary>Keeps readers away from a copy.</summary>
+    /// <returns>Null: it is being read.</returns>
+    public IDisposable? TryHoldAlone(long number) => Lock(number, Libc.LockExclusive);
+
+    /// <summary>Takes a copy's name away, which nobody reads. What is left of it is removed by <see cref="RemoveRefuse"/>.</summary>
+    public void TakeAway(long number)
     {
-        using var copy = Lock(number, Libc.LockExclusive);
-        if (copy is null)
-            return false;
         _ = TreeRemoval.Run(fd, GoneName, static () => false);
         Rename(NameBytes(number), GoneName);
-        return true;
     }
 
     /// <returns>False if it was stopped before the end.</returns>

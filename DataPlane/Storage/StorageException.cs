@@ -16,6 +16,9 @@ public enum StorageFault
     /// <summary>Another file system, or a bind mount, is mounted inside the module directory.</summary>
     MountInside,
 
+    /// <summary>The directories are not those of the module, or not in its order.</summary>
+    OtherDirectories,
+
     /// <summary>More objects than <see cref="ObjectStoreOptions.ObjectsMax"/>.</summary>
     TooManyObjects,
 

@@ -78,7 +78,7 @@ internal sealed unsafe class TreeCopy : IDisposable
                 continue;
             }
             var name = at.Names[at.Next++];
-            if (frames.Count == 1 && EntryName.IsReserved(ObjectStore.RootObject, name))
+            if (frames.Count == 1 && EntryName.IsReserved(ModuleRoots.First, name))
                 continue;
             if (options.GiveUpReason() is { } reason)
                 throw new CopyGivenUpException(reason);

@@ -4,8 +4,8 @@ using Pollux.DataPlane.Fuse;
 namespace Pollux.DataPlane.Volumes;
 
 /// <summary>Turns the ends of writes and flushes into replies to the kernel. It exists before the volume serves, because the engine takes
-/// it when it starts to serve; a <see cref="FuseVolume"/> is connected to it afterwards.</summary>
-/// <remarks>The tag's device carries, besides the index of the descriptor, what was asked:
+/// it when it starts to serve; the <see cref="FuseVolume"/> of each directory is connected to it afterwards.</summary>
+/// <remarks>The tag's device carries, besides the index of the descriptor, the directory whose mount has asked, and what was asked:
 /// <code>
 ///   Write ──────────────────────────────► reply WRITE
 ///   Flush ──────────────────────────────► reply FSYNC
@@ -13,9 +13,11 @@ namespace Pollux.DataPlane.Volumes;
 /// </code></remarks>
 public sealed class FuseCompletions : IVolumeCompletions
 {
-    private const int KindShift = 32;
+    private const int KindShift = 36;
+    private const int DirectoryShift = 32;
+    private const ulong DirectoryMask = (1UL << (KindShift - DirectoryShift)) - 1;
     private readonly ConcurrentDictionary<OperationTag, StableWrite> _stableWrites = new();
-    private Connection? _connection;
+    private readonly Connection?[] _connections = new Connection?[ModuleRoots.DirectoriesMax];
 
     private enum Kind : ulong
     {
@@ -26,7 +28,7 @@ public sealed class FuseCompletions : IVolumeCompletions
 
     public void Completed(OperationTag tag, int errno, int count)
     {
-        var connection = Volatile.Read(ref _connection)
+        var connection = Volatile.Read(ref _connections[(tag.Device >> DirectoryShift) & DirectoryMask])
             ?? throw new InvalidOperationException("A completion came before any request: no front end is connected.");
         var token = new FuseReplyToken(tag.Unique, (int)(uint)tag.Device);
         var error = VolumeErrno.ForKernel(errno);
@@ -44,21 +46,23 @@ public sealed class FuseCompletions : IVolumeCompletions
         }
     }
 
-    internal static OperationTag ForWrite(FuseReplyToken token) => Tag(token, Kind.Write);
+    internal static OperationTag ForWrite(FuseReplyToken token, int directory) => Tag(token, directory, Kind.Write);
 
-    internal static OperationTag ForFlush(FuseReplyToken token) => Tag(token, Kind.Flush);
+    internal static OperationTag ForFlush(FuseReplyToken token, int directory) => Tag(token, directory, Kind.Flush);
 
     /// <summary>A write that is answered only when it is stable.</summary>
-    internal OperationTag ForStableWrite(FuseReplyToken token, ulong obj, bool dataOnly)
+    internal OperationTag ForStableWrite(FuseReplyToken token, int directory, ulong obj, bool dataOnly)
     {
-        var tag = Tag(token, Kind.StableWrite);
+        var tag = Tag(token, directory, Kind.StableWrite);
         _stableWrites[tag] = new StableWrite(obj, dataOnly, -1);
         return tag;
     }
 
-    internal void Connect(IModuleVolume volume, FuseReplier replier) => Volatile.Write(ref _connection, new Connection(volume, replier));
+    internal void Connect(int directory, IModuleVolume volume, FuseReplier replier) =>
+        Volatile.Write(ref _connections[directory], new Connection(volume, replier));
 
-    private static OperationTag Tag(FuseReplyToken token, Kind kind) => new(token.Unique, (ulong)kind << KindShift | (uint)token.Device);
+    private static OperationTag Tag(FuseReplyToken token, int directory, Kind kind) =>
+        new(token.Unique, (ulong)kind << KindShift | (ulong)directory << DirectoryShift | (uint)token.Device);
 
     private void CompleteStableWrite(Connection connection, OperationTag tag, FuseReplyToken token, int error, int count)
     {

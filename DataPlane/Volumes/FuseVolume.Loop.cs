@@ -10,6 +10,7 @@ public sealed partial class FuseVolume
     {
         if (_onLoop is null)
             return false;
+        request.NameRoot(_root);
         switch (request.Opcode)
         {
             case FuseOpcode.Write:
@@ -18,7 +19,7 @@ public sealed partial class FuseVolume
                 return TryReadOnLoop(request, reply);
             case FuseOpcode.Fsync:
                 var dataOnly = request.As<FuseFsyncIn>().Flags.HasFlag(FuseFsyncFlags.DataOnly);
-                _volume.Flush(request.NodeId, dataOnly, FuseCompletions.ForFlush(request.Token));
+                _volume.Flush(request.NodeId, dataOnly, FuseCompletions.ForFlush(request.Token, _directory));
                 return true;
             default:
                 return false;
@@ -69,7 +70,7 @@ public sealed partial class FuseVolume
         // O_SYNC is O_DSYNC and one more bit (asm-generic/fcntl.h).
         const uint syncOnly = 0x100000;
         return (write.Flags & OpenFlags.DataSync) == 0
-            ? FuseCompletions.ForWrite(request.Token)
-            : _completions.ForStableWrite(request.Token, request.NodeId, dataOnly: (write.Flags & syncOnly) == 0);
+            ? FuseCompletions.ForWrite(request.Token, _directory)
+            : _completions.ForStableWrite(request.Token, _directory, request.NodeId, dataOnly: (write.Flags & syncOnly) == 0);
     }
 }

@@ -110,7 +110,7 @@ public sealed partial class FuseVolume
         };
     }
 
-    private static Mutation Parse(in FuseRequest request)
+    private Mutation Parse(in FuseRequest request)
     {
         switch (request.Opcode)
         {
@@ -136,11 +136,11 @@ public sealed partial class FuseVolume
                 return Named(request, MutationKind.RemoveDirectory, request.Body, out _);
             case FuseOpcode.Rename:
                 var rename = Named(request, MutationKind.Rename, request.After<FuseRenameIn>(), out var newName);
-                return rename with { NewParent = request.As<FuseRenameIn>().NewDirectory, NewName = Text(newName) };
+                return rename with { NewParent = ObjectOf(request.As<FuseRenameIn>().NewDirectory), NewName = Text(newName) };
             case FuseOpcode.Rename2:
                 ref readonly var to = ref request.As<FuseRename2In>();
                 rename = Named(request, MutationKind.Rename, request.After<FuseRename2In>(), out newName);
-                return rename with { NewParent = to.NewDirectory, NewName = Text(newName), Flags = to.Flags };
+                return rename with { NewParent = ObjectOf(to.NewDirectory), NewName = Text(newName), Flags = to.Flags };
             default:
                 throw new FuseException($"{request.Opcode} changes no names.");
         }

@@ -5,8 +5,9 @@ using Pollux.DataPlane.Storage;
 
 namespace Pollux.DataPlane.Volumes;
 
-/// <summary>The FUSE front end of a serving module: every operation of the kernel as a call of <see cref="IModuleVolume"/>. Node ids are
-/// object ids; the root is 1 for both.</summary>
+/// <summary>The FUSE front end of one directory of a serving module: every operation of the kernel as a call of <see cref="IModuleVolume"/>.
+/// Node ids are object ids, but for the kernel's root, which is always 1 and here the directory's (<see cref="FuseRequest.NameRoot"/>). Objects of
+/// other directories never come here: each has a mount of its own, and the kernel refuses to move or link across (EXDEV).</summary>
 /// <remarks>
 /// Reads are answered on the worker's thread, from the worker's buffer. Writes, flushes and mutations are answered when the volume says
 /// that they are done on every member, from whichever thread that is. This class has no lock of its own: its state is a concurrent set and
@@ -27,6 +28,8 @@ public sealed partial class FuseVolume : IFuseHandler
     private readonly IModuleVolume _volume;
     private readonly ILoopVolume? _onLoop;
     private readonly FuseCompletions _completions;
+    private readonly int _directory;
+    private readonly ulong _root;
     private readonly OpenFiles _open = new();
 
     /// <summary>Regular files whose set-user-id or set-group-id bit the kernel was told of. Bounded by the number of such files.</summary>
@@ -36,8 +39,10 @@ public sealed partial class FuseVolume : IFuseHandler
     private bool _keepsAcls;
 
     /// <param name="volume">A volume that serves; its completions go to <paramref name="completions"/>.</param>
-    public FuseVolume(IModuleVolume volume, FuseCompletions completions)
+    /// <param name="directory">Which of the module's directories, from 0.</param>
+    public FuseVolume(IModuleVolume volume, FuseCompletions completions, int directory = 0)
     {
+        (_directory, _root) = (directory, ModuleRoots.Of(directory));
         _volume = volume;
         _onLoop = volume as ILoopVolume;
         _completions = completions;
@@ -56,13 +61,14 @@ public sealed partial class FuseVolume : IFuseHandler
             ? FuseOpenFlags.DirectIo | FuseOpenFlags.ParallelDirectWrites
             : FuseOpenFlags.None;
         _keepsAcls = negotiated.Flags.HasFlag(FuseInitFlags.PosixAcl);
-        _completions.Connect(_volume, reply);
+        _completions.Connect(_directory, _volume, reply);
     }
 
     public void Forget(ulong nodeId, ulong lookups) => _volume.Forget(nodeId, lookups);
 
     public void Handle(in FuseRequest request, FuseReplier reply)
     {
+        request.NameRoot(_root);
         switch (request.Opcode)
         {
             case FuseOpcode.Read:
@@ -73,11 +79,11 @@ public sealed partial class FuseVolume : IFuseHandler
                 break;
             case FuseOpcode.Fsync:
                 var dataOnly = request.As<FuseFsyncIn>().Flags.HasFlag(FuseFsyncFlags.DataOnly);
-                _volume.Flush(request.NodeId, dataOnly, FuseCompletions.ForFlush(request.Token));
+                _volume.Flush(request.NodeId, dataOnly, FuseCompletions.ForFlush(request.Token, _directory));
                 break;
             case FuseOpcode.FsyncDirectory or FuseOpcode.SyncFs:
                 // A directory's entries are stable when the whole volume is.
-                _volume.Flush(0, dataOnly: false, FuseCompletions.ForFlush(request.Token));
+                _volume.Flush(0, dataOnly: false, FuseCompletions.ForFlush(request.Token, _directory));
                 break;
             case FuseOpcode.Lookup:
                 Lookup(request, reply);
@@ -123,6 +129,9 @@ public sealed partial class FuseVolume : IFuseHandler
                 break;
         }
     }
+
+    /// <summary>The object that the kernel calls by this node id.</summary>
+    private ulong ObjectOf(ulong nodeId) => nodeId == FuseRequest.RootNode ? _root : nodeId;
 
     private void Read(in FuseRequest request, FuseReplier reply)
     {
@@ -209,7 +218,7 @@ public sealed partial class FuseVolume : IFuseHandler
 
     private void StatFs(in FuseRequest request, FuseReplier reply)
     {
-        var result = _volume.StatFs(out var space);
+        var result = _volume.StatFs(request.NodeId, out var space);
         if (result != 0)
         {
             reply.Error(request.Token, VolumeErrno.ForKernel(result));

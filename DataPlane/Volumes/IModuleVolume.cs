@@ -16,10 +16,12 @@ public delegate bool DirectoryVisitor(ReadOnlySpan<byte> name, in ObjectAttribut
 /// <summary>The replicated content of one module while this host serves it: what front ends (FUSE, later block exports) turn I/O into.
 /// Reads are local. Writes, flushes and mutations complete when every member has them (rule S2). While the volume is frozen or waits
 /// for the arbiter, calls may be held: a completion then comes late, never twice and never wrong.
-/// All methods may be called from several threads; results are positive errno values, 0 for success; ids are object ids, the root is 1.</summary>
+/// All methods may be called from several threads; results are positive errno values, 0 for success; ids are object ids, those of the roots as
+/// <see cref="ModuleRoots"/> gives them.</summary>
 public interface IModuleVolume
 {
-    const ulong RootObject = 1;
+    /// <summary>The root of the first directory.</summary>
+    const ulong RootObject = ModuleRoots.First;
 
     int Lookup(ulong parent, ReadOnlySpan<byte> name, out ObjectAttributes attributes);
 
@@ -47,7 +49,9 @@ public interface IModuleVolume
 
     int GetXattr(ulong obj, ReadOnlySpan<byte> name, Span<byte> value, out int length);
     int ListXattr(ulong obj, Span<byte> names, out int length);
-    int StatFs(out VolumeSpace space);
+
+    /// <summary>Space of the file system below, on which the object lies.</summary>
+    int StatFs(ulong obj, out VolumeSpace space);
 
     /// <summary>Writes at an offset. The data is consumed before the call returns; the end comes by <see cref="IVolumeCompletions"/>.</summary>
     void Write(ulong obj, long offsetBytes, ReadOnlySpan<byte> data, OperationTag tag);

@@ -13,6 +13,9 @@ public sealed record EngineOptions
 
     public required RoleTimings Timings { get; init; }
 
+    /// <summary>Directories of the module; both hosts must have as many.</summary>
+    public int Directories { get; init; } = 1;
+
     /// <summary>Dial and exchange of greetings. A LAN needs milliseconds; half the detection time leaves room for another try.</summary>
     public long HandshakeDeadlineMs => Math.Clamp(Timings.DetectionMs / 2, 1_000, 10_000);
 

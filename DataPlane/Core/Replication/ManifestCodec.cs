@@ -6,7 +6,7 @@ namespace Pollux.DataPlane.Core.Replication;
 /// <summary>Turns a manifest into chunks of at most <see cref="ChunkBytesMax"/>.</summary>
 /// <remarks>
 /// <code>
-///   for each object:  u32 length of what follows, u64 object, u32 mode, u32 uid, u32 gid, u32 device, i64 size, i64 access time,
+///   for each object:  u32 length of what follows, u64 object, u32 mode, u32 directory, u32 uid, u32 gid, u32 device, i64 size, i64 access time,
 ///                     i64 modify time, u32 links × {u64 parent, u16 length, name}, u32 length, symlink target,
 ///                     u32 attributes × {u16 length, name, u32 length, value}
 ///   at the end:       u32 0, u64 number of objects
@@ -44,7 +44,7 @@ public static class ManifestWriter
 
     private static void Append(ArrayBufferWriter<byte> target, ManifestEntry entry)
     {
-        var length = 8 + 4 * 4 + 3 * 8 + 4 + 4 + entry.SymlinkTarget.Length + 4;
+        var length = 8 + 5 * 4 + 3 * 8 + 4 + 4 + entry.SymlinkTarget.Length + 4;
         foreach (var link in entry.Links)
             length += 8 + 2 + link.Name.Length;
         foreach (var xattr in entry.Xattrs)
@@ -52,6 +52,7 @@ public static class ManifestWriter
         UInt32(target, (uint)length);
         UInt64(target, entry.Object);
         UInt32(target, entry.Mode);
+        UInt32(target, (uint)entry.Directory);
         UInt32(target, entry.Uid);
         UInt32(target, entry.Gid);
         UInt32(target, entry.DeviceNumber);
@@ -164,7 +165,7 @@ public sealed class ManifestReader(int objectsMax = 1_000_000)
         {
             var entry = new ManifestEntry(UInt64(), UInt32())
             {
-                Uid = UInt32(), Gid = UInt32(), DeviceNumber = UInt32(), SizeBytes = (long)UInt64(),
+                Directory = (int)UInt32(), Uid = UInt32(), Gid = UInt32(), DeviceNumber = UInt32(), SizeBytes = (long)UInt64(),
                 AccessTimeNs = (long)UInt64(), ModifyTimeNs = (long)UInt64(), Links = Links(), SymlinkTarget = Take(UInt32()), Xattrs = Xattrs(),
             };
             return rest.IsEmpty ? entry : throw Invalid("an object is longer than its parts");

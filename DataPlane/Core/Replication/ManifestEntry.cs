@@ -7,9 +7,12 @@ public readonly record struct ManifestLink(ulong Parent, byte[] Name);
 public readonly record struct ManifestXattr(byte[] Name, byte[] Value);
 
 /// <summary>One object of a tree with everything but its content.</summary>
-/// <remarks>An object without links has been unlinked and is still in use; the root has none either.</remarks>
+/// <remarks>An object without links has been unlinked and is still in use; the roots have none either.</remarks>
 public sealed record ManifestEntry(ulong Object, uint Mode)
 {
+    /// <summary>The directory of the module in which the object lies, from 0: what has no name has no other place.</summary>
+    public int Directory { get; init; }
+
     public uint Uid { get; init; }
     public uint Gid { get; init; }
     public uint DeviceNumber { get; init; }

@@ -265,6 +265,8 @@ public sealed partial class ReplicaMachine
             return new Refusal(RefusalCode.OlderEpoch, $"epoch {hello.Epoch} is older than {epochMin}");
         if (state.Record.Incarnation != Guid.Empty && hello.RecordIncarnation != state.Record.Incarnation)
             return new Refusal(RefusalCode.ForeignRecord, "the record is another one: it was rebuilt or restored");
+        if (hello.Directories != _options.Directories)
+            return new Refusal(RefusalCode.OtherDirectories, $"the module has {_options.Directories} directories here, not {hello.Directories}");
         if (hello.Mode == SessionMode.InSync && (state.DataState != DataState.UpToDate || state.SyncBase != hello.SyncBase
             || state.Record.Epoch != hello.Epoch || _marks.EverythingMayDiffer))
             return new Refusal(RefusalCode.NotInSync, $"this copy is {state.DataState} in epoch {state.Record.Epoch}, or has another base");

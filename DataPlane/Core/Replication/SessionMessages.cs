@@ -22,9 +22,12 @@ public sealed record Hello(
 {
     /// <summary>Version of the replication protocol. Another one is refused: both hosts of a cluster run the same release except while
     /// they are updated, and then the pair waits for the second host.</summary>
-    public const int ProtocolVersion = 2;
+    public const int ProtocolVersion = 3;
 
     public const int ModuleBytesMax = 512;
+
+    /// <summary>Directories of the module (<see cref="ModuleRoots"/>).</summary>
+    public int Directories { get; init; } = 1;
 
     public int Write(Span<byte> payload)
     {
@@ -38,6 +41,7 @@ public sealed record Hello(
         writer.Guid(SyncBase);
         writer.Guid(PendingSyncBase);
         writer.Byte((byte)Mode);
+        writer.Int32(Directories);
         return writer.Length;
     }
 
@@ -50,7 +54,10 @@ public sealed record Hello(
             return null;
         var hello = new Hello(
             reader.Text(ModuleBytesMax), reader.Guid(), reader.Guid(), reader.Int64(), reader.Guid(), reader.Guid(), reader.Guid(),
-            (SessionMode)reader.Byte());
+            (SessionMode)reader.Byte())
+        {
+            Directories = reader.Int32(),
+        };
         return reader.Complete && hello.Mode is SessionMode.InSync or SessionMode.Resync ? hello : null;
     }
 }
@@ -106,6 +113,9 @@ public enum RefusalCode : byte
     NotInSync,
     Malformed,
     Busy,
+
+    /// <summary>The hosts do not have the same number of directories for the module.</summary>
+    OtherDirectories,
 }
 
 /// <summary>Why a session is not accepted.</summary>

@@ -96,7 +96,10 @@ public sealed partial class SourceMachine
         var session = _surroundings.NewGuid();
         var hello = new Hello(
             _options.Module, session, _options.Incarnation, _epoch, state.Record.Incarnation, state.SyncBase, state.PendingSyncBase,
-            _attachedInSync ? SessionMode.InSync : SessionMode.Resync);
+            _attachedInSync ? SessionMode.InSync : SessionMode.Resync)
+        {
+            Directories = _options.Directories,
+        };
         var payload = PayloadOf(2048);
         var length = hello.Write(payload);
         (_phase, _greetingLink) = (SessionPhase.Greeting, link);

@@ -94,7 +94,7 @@ internal sealed class ScriptedVolume(SeededRandom random, IVolumeCompletions com
         return Result(out _);
     }
 
-    public int StatFs(out VolumeSpace space)
+    public int StatFs(ulong obj, out VolumeSpace space)
     {
         space = default;
         return Result(out _);

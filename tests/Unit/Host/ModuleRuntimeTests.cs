@@ -548,7 +548,7 @@ public sealed class ModuleRuntimeTests : IAsyncDisposable
         public void Reference(ulong obj) => throw new NotSupportedException();
         public int GetXattr(ulong obj, ReadOnlySpan<byte> name, Span<byte> value, out int length) => throw new NotSupportedException();
         public int ListXattr(ulong obj, Span<byte> names, out int length) => throw new NotSupportedException();
-        public int StatFs(out VolumeSpace space) => throw new NotSupportedException();
+        public int StatFs(ulong obj, out VolumeSpace space) => throw new NotSupportedException();
         public void Flush(ulong obj, bool dataOnly, OperationTag tag) => throw new NotSupportedException();
         public void Mutate(Mutation mutation, Action<int, ObjectAttributes> completed) => throw new NotSupportedException();
 

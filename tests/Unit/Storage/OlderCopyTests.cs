@@ -134,7 +134,7 @@ public sealed class OlderCopyTests
         module.Tree.File(StoreDriver.Root, "disk", "x");
         using var older = OlderCopy.Open(module.Store, module.Note);
         older.Preserve(Outdated, Deadline, () => null);
-        using var hidden = module.Store.OpenHiddenDirectory();
+        using var hidden = module.Store.OpenHiddenDirectory(0);
         using var folder = OlderCopyFolder.OpenIfThere((int)hidden.DangerousGetHandle());
         using (folder!.OpenTree(7, out var held))
         {
@@ -168,14 +168,14 @@ public sealed class OlderCopyTests
         using var covered = CoveredDirectory.Open(directory, Deadline);
         using var cover = FuseSession.Start(covered, new CoverFileSystem("covered"), new FuseSessionOptions { Source = "pollux-test" });
         var output = new StringWriter();
-        OlderCopyCommand.List(directory, output);
+        OlderCopyCommand.List([directory], output);
         Assert.Contains("7  Outdated of epoch 7, made ", output.ToString());
 
         var beside = Path.Combine(disk.Path, "restored");
-        OlderCopyCommand.Restore(directory, beside, output, CancellationToken.None);
+        OlderCopyCommand.Restore([directory], beside, output, CancellationToken.None);
         Assert.Contains("1 files shared", output.ToString());
         Assert.Equal(before, Describe(beside));
-        OlderCopyCommand.Restore(directory, elsewhere.File("restored"), output, CancellationToken.None);
+        OlderCopyCommand.Restore([directory], elsewhere.File("restored"), output, CancellationToken.None);
         Assert.Contains("1 files with", output.ToString());
         Assert.Equal(before, Describe(elsewhere.File("restored")));
         Assert.InRange(AllocatedBytes(elsewhere.File("restored/disk")), 1, 1 << 20);
@@ -188,7 +188,7 @@ public sealed class OlderCopyTests
         covered.Uncover();
 
         string Refused(string target) =>
-            Assert.Throws<HostStartException>(() => OlderCopyCommand.Restore(directory, target, TextWriter.Null, CancellationToken.None)).Code;
+            Assert.Throws<HostStartException>(() => OlderCopyCommand.Restore([directory], target, TextWriter.Null, CancellationToken.None)).Code;
     }
 
     [StorageFact]
@@ -196,11 +196,11 @@ public sealed class OlderCopyTests
     {
         using var directory = new TemporaryDirectory();
         var output = new StringWriter();
-        OlderCopyCommand.List(directory.Path, output);
+        OlderCopyCommand.List([directory.Path], output);
         Assert.Contains("no older copy is kept", output.ToString());
         Assert.Equal("older-copy.none",
-            Assert.Throws<HostStartException>(() => OlderCopyCommand.Restore(directory.Path, directory.Path + "-restored", TextWriter.Null, CancellationToken.None)).Code);
-        Directory.Delete(directory.Path + "-restored");
+            Assert.Throws<HostStartException>(() => OlderCopyCommand.Restore([directory.Path], directory.Path + "-restored", TextWriter.Null, CancellationToken.None)).Code);
+        Assert.False(Directory.Exists(directory.Path + "-restored"));
     }
 
     private static long AllocatedBytes(string path)

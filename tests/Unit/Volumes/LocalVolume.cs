@@ -103,7 +103,7 @@ internal sealed class LocalVolume(ObjectStore store, IVolumeCompletions completi
 
     public int ListXattr(ulong obj, Span<byte> names, out int length) => store.ListXattr(obj, names, out length);
 
-    public int StatFs(out VolumeSpace space) => store.StatFs(out space);
+    public int StatFs(ulong obj, out VolumeSpace space) => store.StatFs(obj, out space);
 
     public void Write(ulong obj, long offsetBytes, ReadOnlySpan<byte> data, OperationTag tag)
     {

@@ -74,7 +74,7 @@ internal sealed class StallingVolume(Action<string> held) : IModuleVolume, IVolu
 
     public int ListXattr(ulong obj, Span<byte> names, out int length) => Volume.ListXattr(obj, names, out length);
 
-    public int StatFs(out VolumeSpace space) => Volume.StatFs(out space);
+    public int StatFs(ulong obj, out VolumeSpace space) => Volume.StatFs(obj, out space);
 
     public void Write(ulong obj, long offsetBytes, ReadOnlySpan<byte> data, OperationTag tag)
     {
