@@ -118,12 +118,15 @@ public static class HostCommandLine
     private static Command Guard()
     {
         var path = new Option<string>("--lock") { Required = true, HelpName = "FILE" };
-        var command = new Command("guard", "Internal: ends VMs whose lease has run out or whose data plane has died.") { path };
+        var socket = new Option<string>("--socket") { Required = true, HelpName = "FILE" };
+        var command = new Command("guard", "Internal: lets no VM execute without a lease, and keeps VMs and mounts for the next data plane.") { path, socket };
         command.Hidden = true;
         command.SetAction(parsed =>
         {
             using var only = GuardProcess.Lock(parsed.GetRequiredValue(path));
-            new GuardProcess(Console.In, () => BootClock.NowMs).Run();
+            var guard = new GuardProcess(() => BootClock.NowMs, GuardProcess.OrphanMsMax);
+            GuardSocket.Listen(parsed.GetRequiredValue(socket), guard);
+            guard.Run();
             return Done;
         });
         return command;

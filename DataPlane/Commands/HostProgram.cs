@@ -18,6 +18,9 @@ internal static class HostProgram
     /// for the pool to grow, which takes half a second a thread.</summary>
     private const int PoolThreadsMin = 16;
 
+    /// <summary>SIGUSR2 (signal(7), x86 and ARM): end and leave everything to the next process, as for an upgrade.</summary>
+    private const PosixSignal HandOver = (PosixSignal)12;
+
     public static async Task RunAsync(HostIdentity identity, DataPlaneOptions options, CancellationToken cancel)
     {
         CheckMachine();
@@ -27,21 +30,31 @@ internal static class HostProgram
         Directory.CreateDirectory(options.RunDirectory);
         using var only = LockOrRefuse(Path.Combine(options.DataDirectory, "lock"));
         var guardLock = Path.Combine(options.RunDirectory, "guard.lock");
-        GuardProcess.Lock(guardLock).Dispose();
+        var guardSocket = Path.Combine(options.RunDirectory, "guard.sock");
+        // What an earlier process has left is taken over before anything else; a guard that has nothing to keep is waited for.
+        var earlier = EarlierGuard.Find(guardSocket);
+        if (earlier is null)
+            GuardProcess.Lock(guardLock).Dispose();
         var lostPower = NoteLostPower(options);
         using var telemetry = TelemetryExport.StartIfConfigured(identity.Host);
 
         var ended = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
         using var terminate = PosixSignalRegistration.Create(PosixSignal.SIGTERM, End);
         using var interrupt = PosixSignalRegistration.Create(PosixSignal.SIGINT, End);
+        var handOver = false;
+        using var restart = PosixSignalRegistration.Create(HandOver, context =>
+        {
+            handOver = true;
+            End(context);
+        });
         using var cancelled = cancel.Register(() => ended.TrySetResult());
 
-        using var guard = new GuardClient(() => GuardClient.OwnProgram(guardLock));
+        using var guard = new GuardClient(() => GuardClient.OwnProgram(guardLock, guardSocket), guardSocket, earlier);
         var hypervisor = new LibvirtHypervisor(Environment.GetEnvironmentVariable("LIBVIRT_DEFAULT_URI") is { Length: > 0 } uri ? uri : "qemu:///system");
         await using (hypervisor.ConfigureAwait(false))
         {
             hypervisor.Start();
-            var host = new DataPlaneHost(identity, options, hypervisor, guard, lostPower);
+            var host = new DataPlaneHost(identity, options, hypervisor, guard, earlier, lostPower);
             await using (host.ConfigureAwait(false))
             {
                 try
@@ -63,6 +76,15 @@ internal static class HostProgram
                         _ => Console.Out.WriteLine($"pollux-host ready: {identity.Host}"),
                         CancellationToken.None, TaskContinuationOptions.OnlyOnRanToCompletion, TaskScheduler.Default);
                     await ended.Task.ConfigureAwait(false);
+                    if (handOver)
+                    {
+                        HostLog.Info("host", "ending: VMs and mounts are left to the guard for the next process");
+                        await host.HandOverAsync().ConfigureAwait(false);
+                        HostLog.Close(TimeSpan.FromSeconds(1));
+                        // At once: what is disposed in order would end VMs and mounts.
+                        Environment.Exit(0);
+                    }
+
                     HostLog.Info("host", "ending: modules are left in order");
                 }
             }

@@ -115,17 +115,21 @@ public sealed class FuseSession : IDisposable
     /// (<see cref="FuseRequest.IsResent"/>). On success the session owns the connection's descriptors; after a failure they are the
     /// caller's still, and the connection is as it was.</summary>
     /// <exception cref="FuseException">Another mount lies on the path, or the kernel cannot send requests again.</exception>
-    public static FuseSession Adopt(CoveredDirectory directory, FuseConnection held, IFuseHandler handler, FuseSessionOptions options)
+    public static FuseSession Adopt(CoveredDirectory directory, FuseConnection held, IFuseHandler handler, FuseSessionOptions options) =>
+        Adopt(directory, held, handler, options, null);
+
+    /// <param name="loop">Reads the requests, from the first of the descriptors; null: threads of the session's own do.</param>
+    internal static FuseSession Adopt(CoveredDirectory directory, FuseConnection held, IFuseHandler handler, FuseSessionOptions options, FuseLoop? loop)
     {
         // Each descriptor keeps the requests that were read from it: all stay open. A few more workers than usual do no harm.
-        var devices = new SafeFileHandle[Math.Max(options.Workers, held.Devices.Count)];
+        var devices = new SafeFileHandle[Math.Max(loop is null ? options.Workers : 1, held.Devices.Count)];
         for (var i = 0; i < held.Devices.Count; i++)
         {
             devices[i] = held.Devices[i];
             MakeBlocking(devices[i]);
         }
 
-        var session = new FuseSession(FuseMount.Adopt(directory, held.Number), devices, handler, null) { Negotiated = held.Negotiated };
+        var session = new FuseSession(FuseMount.Adopt(directory, held.Number), devices, handler, loop) { Negotiated = held.Negotiated };
         session.Replier.NotifyResend();
         for (var i = held.Devices.Count; i < devices.Length; i++)
             devices[i] = Clone(devices[0]);
@@ -249,6 +253,9 @@ public sealed class FuseSession : IDisposable
 
         var reply = Answer(init, options);
         var token = new FuseReplyToken(header.Unique, 0);
+        // No INTERRUPT is ever obeyed here (FuseWorker), and this answer to one, to which bit 0 belongs, makes the kernel send none
+        // (fs/fuse/dev.c, fuse_dev_do_write): one that waits while its request is sent again would be left behind in the kernel's list.
+        Replier.Error(new FuseReplyToken(header.Unique | 1, 0), Errno.ENOSYS);
         if (!Replier.Reply(token, reply))
             throw new FuseException($"The mount on {Path} ended before INIT was answered.");
         return new FuseNegotiation(init.Minor, reply.Minor, (FuseInitFlags)(reply.Flags | ((ulong)reply.Flags2 << 32)), (int)reply.WriteMax);

@@ -1,5 +1,7 @@
 using System.ComponentModel;
 using System.Diagnostics;
+using System.Net.Sockets;
+using Microsoft.Win32.SafeHandles;
 using Pollux.DataPlane.Telemetry;
 
 namespace Pollux.DataPlane.Guard;
@@ -14,38 +16,51 @@ public interface IGuard
     void Forget(string domain);
 }
 
-/// <summary>The data plane's end of the pipe. What waits to be written is one line per domain, so a guard that does not read costs
-/// nothing here; the writing thread alone touches the pipe.</summary>
-public sealed class GuardClient : IGuard, IDisposable
+/// <summary>The data plane's end of the <see cref="GuardSocket"/>. What waits to be said is one line per domain and mount, so a guard that
+/// does not read costs nothing here; the writing thread alone says it.</summary>
+public sealed class GuardClient : IGuard, IMountHolder, IDisposable
 {
     private static readonly TimeSpan RestartPause = TimeSpan.FromMilliseconds(200);
+
+    /// <summary>How long a guard may take until it listens, and the interval of tries.</summary>
+    private static readonly TimeSpan ListenMax = TimeSpan.FromSeconds(10);
+    private static readonly TimeSpan ListenRetry = TimeSpan.FromMilliseconds(10);
 
     /// <summary>Interval of signs of life: a quarter of the silence after which the guard takes this process for a dead one.</summary>
     private static readonly TimeSpan AliveEvery = TimeSpan.FromMilliseconds(GuardProcess.SilenceMaxMs / 4);
 
     private readonly Func<ProcessStartInfo> _start;
+    private readonly string _socketPath;
     private readonly object _gate = new();
     private readonly Dictionary<string, GuardedDomain> _domains = [];
-    private readonly HashSet<string> _unsaid = [];
+    private readonly Dictionary<string, HeldMount> _mounts = [];
+    private readonly HashSet<string> _unsaidDomains = [];
+    private readonly HashSet<string> _unsaidMounts = [];
     private readonly Thread _writer;
+    private Socket? _connected;
+    private bool _broken;
     private bool _stopping;
+    private bool _leaving;
 
-    /// <param name="start">How to start the guard; its standard input is ours.</param>
-    public GuardClient(Func<ProcessStartInfo> start)
+    /// <param name="start">How to start a guard that listens on the path.</param>
+    /// <param name="earlier">A guard that runs already.</param>
+    public GuardClient(Func<ProcessStartInfo> start, string socketPath, EarlierGuard? earlier = null)
     {
         _start = start;
-        _writer = new Thread(Run) { IsBackground = true, Name = "guard-pipe" };
+        _socketPath = socketPath;
+        _connected = earlier?.Socket;
+        _writer = new Thread(Run) { IsBackground = true, Name = "guard-socket" };
         _writer.Start();
     }
 
     /// <summary>Starts this program as a guard.</summary>
     /// <param name="lockPath">See <see cref="GuardProcess.Lock"/>.</param>
-    public static ProcessStartInfo OwnProgram(string lockPath)
+    public static ProcessStartInfo OwnProgram(string lockPath, string socketPath)
     {
         var program = Environment.ProcessPath!;
-        string[] arguments = Path.GetFileNameWithoutExtension(program) == "dotnet"
-            ? [Path.Combine(AppContext.BaseDirectory, "pollux-host.dll"), "guard", "--lock", lockPath]
-            : ["guard", "--lock", lockPath];
+        string[] arguments = ["guard", "--lock", lockPath, "--socket", socketPath];
+        if (Path.GetFileNameWithoutExtension(program) == "dotnet")
+            arguments = [Path.Combine(AppContext.BaseDirectory, "pollux-host.dll"), .. arguments];
         return new ProcessStartInfo(program, arguments)
         {
             // The guard is small and has to stay so: no tiers, no concurrent collector.
@@ -53,31 +68,49 @@ public sealed class GuardClient : IGuard, IDisposable
         };
     }
 
-    public void Lease(GuardedDomain domain) => Say(domain.Domain, domain);
+    public void Lease(GuardedDomain domain) => Say(_domains, _unsaidDomains, domain.Domain, domain);
 
-    public void Forget(string domain) => Say(domain, null);
+    public void Forget(string domain) => Unsay(_domains, _unsaidDomains, domain);
 
-    /// <summary>Closes the pipe: the guard kills what was not forgotten, and ends.</summary>
-    public void Dispose()
+    public void Hold(HeldMount mount) => Say(_mounts, _unsaidMounts, mount.Module, mount);
+
+    public void Release(string module) => Unsay(_mounts, _unsaidMounts, module);
+
+    /// <summary>The end for good: the guard kills what was not forgotten, closes the mounts, and ends.</summary>
+    public void Dispose() => End(leaving: true);
+
+    /// <summary>The end for a restart: the guard keeps everything for the next process. Nothing may be said after this.</summary>
+    public void HandOver() => End(leaving: false);
+
+    private void End(bool leaving)
     {
         lock (_gate)
         {
-            _stopping = true;
+            if (_stopping)
+                return;
+            (_stopping, _leaving) = (true, leaving);
             Monitor.Pulse(_gate);
         }
 
         _writer.Join();
     }
 
-    private void Say(string name, GuardedDomain? domain)
+    private void Say<T>(Dictionary<string, T> known, HashSet<string> unsaid, string name, T word)
     {
         lock (_gate)
         {
-            if (domain is { } known)
-                _domains[name] = known;
-            else
-                _domains.Remove(name);
-            _unsaid.Add(name);
+            known[name] = word;
+            unsaid.Add(name);
+            Monitor.Pulse(_gate);
+        }
+    }
+
+    private void Unsay<T>(Dictionary<string, T> known, HashSet<string> unsaid, string name)
+    {
+        lock (_gate)
+        {
+            known.Remove(name);
+            unsaid.Add(name);
             Monitor.Pulse(_gate);
         }
     }
@@ -88,22 +121,26 @@ public sealed class GuardClient : IGuard, IDisposable
         {
             try
             {
-                var start = _start();
-                start.RedirectStandardInput = true;
-                using var process = Process.Start(start)!;
-                process.EnableRaisingEvents = true;
-                process.Exited += (_, _) =>
-                {
-                    lock (_gate)
-                        Monitor.Pulse(_gate);
-                };
+                using var socket = _connected ?? Connect();
+                _connected = null;
                 lock (_gate)
-                    _unsaid.UnionWith(_domains.Keys);
-                if (Feed(process))
+                {
+                    _broken = false;
+                    _unsaidDomains.UnionWith(_domains.Keys);
+                    _unsaidMounts.UnionWith(_mounts.Keys);
+                }
+
+                var watch = new Thread(() => Watch(socket)) { IsBackground = true, Name = "guard-watch" };
+                watch.Start();
+                if (Feed(socket))
+                {
+                    watch.Join();
                     return;
+                }
+
                 HostLog.Error("guard", "the guard process ended; starting it anew");
             }
-            catch (Exception e) when (e is Win32Exception or IOException or InvalidOperationException)
+            catch (Exception e) when (e is Win32Exception or IOException or InvalidOperationException or SocketException)
             {
                 HostLog.Error("guard", "the guard process cannot be used; starting it anew", ("reason", e.Message));
             }
@@ -117,34 +154,86 @@ public sealed class GuardClient : IGuard, IDisposable
         }
     }
 
+    /// <exception cref="IOException">It does not listen in time.</exception>
+    private Socket Connect()
+    {
+        using var process = Process.Start(_start())!;
+        var begun = Stopwatch.GetTimestamp();
+        while (true)
+        {
+            if (GuardSocket.TryConnect(_socketPath) is { } socket)
+                return socket;
+            if (process.HasExited || Stopwatch.GetElapsedTime(begun) > ListenMax)
+                throw new IOException(process.HasExited ? "it ended at once" : $"it does not listen on {_socketPath}");
+            Thread.Sleep(ListenRetry);
+        }
+    }
+
+    /// <summary>The guard sends nothing by itself: what is received is its end.</summary>
+    private void Watch(Socket socket)
+    {
+        try
+        {
+            GuardSocket.Receive(socket, out _);
+        }
+        catch (Exception e) when (e is IOException or ObjectDisposedException)
+        {
+            HostLog.Warn("guard", "the connection with the guard is broken", ("reason", e.Message));
+        }
+
+        lock (_gate)
+        {
+            _broken = true;
+            Monitor.Pulse(_gate);
+        }
+    }
+
     /// <returns>True when this end is stopping, false when the guard has ended.</returns>
-    private bool Feed(Process process)
+    private bool Feed(Socket socket)
     {
         while (true)
         {
-            var lines = new List<string>();
+            var words = new List<(string Line, IReadOnlyList<SafeFileHandle> Descriptors)>();
+            bool stopping;
             lock (_gate)
             {
                 var due = false;
-                while (_unsaid.Count == 0 && !_stopping && !process.HasExited && !due)
+                while (_unsaidDomains.Count == 0 && _unsaidMounts.Count == 0 && !_stopping && !_broken && !due)
                     due = !Monitor.Wait(_gate, AliveEvery) && _domains.Count > 0;
+                if (_broken)
+                    return _stopping;
                 if (due)
-                    lines.Add(GuardLines.Alive);
-                foreach (var name in _unsaid)
-                    lines.Add(_domains.TryGetValue(name, out var domain) ? GuardLines.Lease(domain) : GuardLines.Forget(name));
-                _unsaid.Clear();
+                    words.Add((GuardLines.Alive, []));
+                foreach (var name in _unsaidDomains)
+                    words.Add((_domains.TryGetValue(name, out var domain) ? GuardLines.Lease(domain) : GuardLines.Forget(name), []));
+                foreach (var name in _unsaidMounts)
+                    words.Add(_mounts.TryGetValue(name, out var mount) ? (GuardLines.Hold(mount), mount.Descriptors) : (GuardLines.Release(name), []));
+                _unsaidDomains.Clear();
+                _unsaidMounts.Clear();
+                stopping = _stopping;
             }
 
-            foreach (var line in lines)
-                process.StandardInput.WriteLine(line);
-            process.StandardInput.Flush();
-            if (process.HasExited)
-                return false;
-            if (lines.Count > 0 || !_stopping)
+            foreach (var (line, descriptors) in words)
+                Send(socket, line, descriptors);
+            if (!stopping)
                 continue;
-            process.StandardInput.Close();
-            process.WaitForExit();
+            if (_leaving)
+                GuardSocket.Send(socket, GuardLines.Leave, []);
+            else
+                socket.Shutdown(SocketShutdown.Both);
             return true;
+        }
+    }
+
+    private static void Send(Socket socket, string line, IReadOnlyList<SafeFileHandle> descriptors)
+    {
+        try
+        {
+            GuardSocket.Send(socket, line, descriptors);
+        }
+        catch (ObjectDisposedException) when (descriptors.Count > 0)
+        {
+            // The mount has ended since: its release is the next word on it.
         }
     }
 }

@@ -1,4 +1,5 @@
 using System.Runtime.InteropServices;
+using Microsoft.Win32.SafeHandles;
 using Pollux.DataPlane.Hypervisor;
 using Pollux.DataPlane.Telemetry;
 
@@ -6,8 +7,8 @@ namespace Pollux.DataPlane.Guard;
 
 /// <summary>The inside of <c>pollux-host guard</c>: no VM executes without a lease, whatever becomes of the data plane.</summary>
 /// <remarks>
-/// It knows nothing but the lines on its standard input. What it does to a domain whose lease has run out and that is not known to be
-/// paused (rule S8):
+/// It knows what its data plane says over <see cref="GuardSocket"/>, and outlives it. What it does to a domain whose lease has run out and
+/// that is not known to be paused (rule S8):
 /// <code>
 /// runs ──lease over──► halted ──new lease, or paused──► goes on
 ///                        └──no line of the data plane for SilenceMaxMs──► killed
@@ -16,12 +17,21 @@ namespace Pollux.DataPlane.Guard;
 /// A halted process executes nothing and keeps its memory, so a pause that the hypervisor was too slow for costs no VM. Halting and going
 /// on are both repeated as long as they are wanted, so it does not matter who else sends signals. A domain that is new to this guard is
 /// let go on once: an earlier guard may have halted it.
-/// The end of the input kills every domain that was not forgotten, paused and halted ones too: a VM without its data plane has no disk
-/// any more and may run on the other host soon. A domain whose start was under way is waited for, since libvirt's daemon goes on with the
-/// start.
+/// When the data plane dies, the mounts that are held for it keep their connections: the I/O of VMs waits in the kernel. A VM executes to
+/// the end of its lease, no longer, and all is kept for <see cref="OrphanMsMax"/>: the next data plane asks for it and says the leases
+/// anew. What nobody claims by then is ended: VMs killed, connections closed. A domain whose start was under way is not kept, since nobody
+/// knows what comes of it: it is waited for and killed, since libvirt's daemon goes on with the start.
 /// </remarks>
-public sealed class GuardProcess(TextReader input, Func<long> nowMs)
+/// <param name="orphanMsMax">See <see cref="OrphanMsMax"/>.</param>
+public sealed class GuardProcess(Func<long> nowMs, long orphanMsMax)
 {
+    /// <summary>How long VMs and mounts are kept without a data plane, milliseconds: it starts in a second or two, and systemd tries every
+    /// second; an operator who has to mend something first needs longer, and then the peer has taken over long ago.</summary>
+    public const long OrphanMsMax = 60_000;
+
+    /// <summary>A data plane connects at once; one that has died meanwhile never does. Milliseconds.</summary>
+    private const long FirstConnectMsMax = 30_000;
+
     /// <summary>A data plane that says nothing for so long, milliseconds, does not pause, stop or resume anything either: its halted VMs are
     /// ended. Not a matter of safety; long enough for a machine that is very busy.</summary>
     public const long SilenceMaxMs = 2_000;
@@ -37,6 +47,14 @@ public sealed class GuardProcess(TextReader input, Func<long> nowMs)
 
     private readonly Lock _gate = new();
     private readonly Dictionary<string, GuardedDomain> _domains = [];
+    private readonly Dictionary<string, HeldMount> _mounts = [];
+
+    /// <summary>Domains and mounts of a data plane that has died, since when; a new one has not claimed them.</summary>
+    private readonly Dictionary<string, long> _orphanDomainsMs = [];
+    private readonly Dictionary<string, long> _orphanMountsMs = [];
+    private readonly long _startedMs = nowMs();
+    private bool _connected;
+    private bool _everConnected;
     private readonly AutoResetEvent _changed = new(initialState: false);
 
     /// <summary>Since when a domain is halted; the stepping thread's own. <see cref="Unknown"/>: perhaps, by an earlier guard.</summary>
@@ -67,45 +85,111 @@ public sealed class GuardProcess(TextReader input, Func<long> nowMs)
         }
     }
 
-    /// <summary>Returns when the input has ended and no guarded domain runs any more.</summary>
+    /// <summary>Returns when nobody is connected, and nothing is guarded or held any more.</summary>
     public void Run()
     {
         using var interrupt = PosixSignalRegistration.Create(PosixSignal.SIGINT, static context => context.Cancel = true);
         using var terminate = PosixSignalRegistration.Create(PosixSignal.SIGTERM, static context => context.Cancel = true);
-        new Thread(Read) { IsBackground = true, Name = "guard-input" }.Start();
         while (Step() is var waitMs and >= 0)
             _changed.WaitOne(waitMs);
         KillAll();
     }
 
-    private void Read()
+    /// <summary>A data plane has connected.</summary>
+    public void Arrived()
     {
-        while (input.ReadLine() is { } line)
-        {
-            lock (_gate)
-            {
-                GuardLines.Apply(line, _domains);
-                _heardMs = nowMs();
-            }
+        lock (_gate)
+            (_connected, _everConnected, _heardMs) = (true, true, nowMs());
+    }
 
-            _changed.Set();
+    /// <summary>The data plane is gone without a word.</summary>
+    public void Gone()
+    {
+        lock (_gate)
+        {
+            _connected = false;
+            foreach (var domain in _domains.Keys)
+                _orphanDomainsMs.TryAdd(domain, nowMs());
+            foreach (var module in _mounts.Keys)
+                _orphanMountsMs.TryAdd(module, nowMs());
+            HostLog.Warn("guard", "the data plane is gone", ("vms", _domains.Count), ("mounts", _mounts.Count));
         }
 
-        lock (_gate)
-            _ended = true;
         _changed.Set();
     }
 
-    /// <returns>Milliseconds to the next look, or -1 when the input has ended.</returns>
+    /// <param name="descriptors">Those that came with the line; the guard's from now on.</param>
+    /// <exception cref="FormatException">Not a line of the guard.</exception>
+    public void Take(string line, SafeFileHandle[] descriptors)
+    {
+        lock (_gate)
+        {
+            _heardMs = nowMs();
+            if (line == GuardLines.Leave)
+            {
+                _ended = true;
+            }
+            else if (line.StartsWith("hold ", StringComparison.Ordinal))
+            {
+                var mount = GuardLines.ParseHold(line, descriptors);
+                LetGo(mount.Module);
+                _mounts[mount.Module] = mount;
+            }
+            else if (line.StartsWith("release ", StringComparison.Ordinal))
+            {
+                LetGo(line["release ".Length..]);
+            }
+            else if (GuardLines.Apply(line, _domains) is { } domain)
+            {
+                _orphanDomainsMs.Remove(domain);
+            }
+        }
+
+        _changed.Set();
+    }
+
+    /// <summary>All that is guarded and held, as lines with their descriptors, which stay the guard's.</summary>
+    public IReadOnlyList<(string Line, IReadOnlyList<SafeFileHandle> Descriptors)> Tell()
+    {
+        lock (_gate)
+        {
+            return
+            [
+                .. _domains.Values.Select(static domain => (GuardLines.Lease(domain), (IReadOnlyList<SafeFileHandle>)[])),
+                .. _mounts.Values.Select(static mount => (GuardLines.Hold(mount), mount.Descriptors)),
+                (GuardLines.Told, []),
+            ];
+        }
+    }
+
+    private void LetGo(string module)
+    {
+        _orphanMountsMs.Remove(module);
+        if (_mounts.Remove(module, out var mount))
+            mount.Close();
+    }
+
+    /// <returns>Milliseconds to the next look, or -1 when there is nothing more to do but to kill what is left.</returns>
     private int Step()
     {
         GuardedDomain[] domains;
+        Dictionary<string, long> orphans;
         long heardMs;
         lock (_gate)
         {
-            if (_ended)
+            foreach (var (module, sinceMs) in _orphanMountsMs.ToArray())
+            {
+                if (nowMs() - sinceMs < orphanMsMax)
+                    continue;
+                HostLog.Error("guard", "gave up a mount: no data plane has claimed it", ("module", module));
+                LetGo(module);
+            }
+
+            var idle = !_connected && _domains.Count == 0 && _mounts.Count == 0;
+            if (_ended || (idle && (_everConnected || nowMs() - _startedMs >= FirstConnectMsMax)))
                 return -1;
             domains = [.. _domains.Values];
+            orphans = new(_orphanDomainsMs);
             heardMs = _heardMs;
         }
 
@@ -118,7 +202,13 @@ public sealed class GuardProcess(TextReader input, Func<long> nowMs)
         {
             if (_known.Add(domain.Domain))
                 _haltedMs[domain.Domain] = Unknown;
-            if (domain.Phase == GuardedPhase.Paused || domain.UntilMs > now)
+            var orphaned = orphans.TryGetValue(domain.Domain, out var orphanedMs);
+            if (orphaned && (domain.Phase == GuardedPhase.Starting || domain.UntilMs == 0 || now - orphanedMs >= orphanMsMax))
+            {
+                End(domain, now - orphanedMs);
+                next = Math.Min(next, now + RepeatMs);
+            }
+            else if (domain.Phase == GuardedPhase.Paused || domain.UntilMs > now)
             {
                 Continue(domain.Domain);
                 if (domain.Phase != GuardedPhase.Paused)
@@ -127,11 +217,31 @@ public sealed class GuardProcess(TextReader input, Func<long> nowMs)
             else
             {
                 // An expired domain stays under watch until the data plane forgets it: its process may not have appeared yet.
-                next = Math.Min(next, now + (Expired(domain, now, heardMs) ? RepeatMs : ExpiredWatchMs));
+                next = Math.Min(next, now + (Expired(domain, now, orphaned ? now : heardMs) ? RepeatMs : ExpiredWatchMs));
             }
         }
 
         return (int)Math.Max(0, next - now);
+    }
+
+    /// <summary>A domain that nobody claims: killed, and forgotten when it is certain that nothing comes of its start.</summary>
+    private void End(GuardedDomain domain, long orphanedMs)
+    {
+        var killed = Kill(domain.Domain, "the data plane has ended");
+        lock (_gate)
+        {
+            if (!_orphanDomainsMs.ContainsKey(domain.Domain))
+                return;
+            if (killed)
+            {
+                _domains[domain.Domain] = domain with { UntilMs = 0, Phase = GuardedPhase.Running };
+            }
+            else if (domain.Phase != GuardedPhase.Starting || orphanedMs >= LingerMs)
+            {
+                _domains.Remove(domain.Domain);
+                _orphanDomainsMs.Remove(domain.Domain);
+            }
+        }
     }
 
     /// <returns>True if there was a process to kill.</returns>

@@ -1,9 +1,12 @@
 using System.Net.Sockets;
 using Pollux.DataPlane.Core.Roles;
+using Pollux.DataPlane.Fuse;
+using Pollux.DataPlane.Guard;
 using Pollux.DataPlane.Peers;
 using Pollux.DataPlane.Replication;
 using Pollux.DataPlane.Storage;
 using Pollux.DataPlane.Telemetry;
+using Pollux.DataPlane.Volumes;
 using Pollux.HostProtocol;
 
 namespace Pollux.DataPlane.Modules;
@@ -62,7 +65,30 @@ public sealed partial class DataPlaneHost : IModuleMaker
         await Task.Yield();
         if (_peer is not { } peer)
             throw new ModuleOpenException("The peer of this host is not known yet.");
-        if (desired.Vm is { } vm
+        var held = _earlier?.Take(desired.Module);
+        if (held is not null && CoveredDirectory.Resolve(desired.Directory) != held.Path)
+        {
+            EndHeld(held);
+            held = null;
+        }
+
+        try
+        {
+            return await OpenAsync(desired, peer, held).ConfigureAwait(false);
+        }
+        catch
+        {
+            if (held is not null)
+                EndHeld(held);
+            throw; // It is tried again: without the users, who have got errors.
+        }
+    }
+
+    private async Task<ModuleRuntime> OpenAsync(DesiredModule desired, PeerHost peer, HeldMount? held)
+    {
+        // Without its mount a VM has no disk any more: it is kept only with it.
+        var keptVm = held is not null && desired.Vm is { } known && _hypervisor.EmulatorPid(known.Domain) is not null ? _earlier!.Domain(known.Domain) : null;
+        if (desired.Vm is { } vm && keptVm is null
             && await WorkloadRunner.ClearAsync(_hypervisor, vm.Domain, WorkloadRunner.ClearPatience, _stop.Token).ConfigureAwait(false))
             HostLog.Warn("modules", "a VM left over from an earlier process was ended", ("module", desired.Module), ("domain", vm.Domain));
 
@@ -74,7 +100,8 @@ public sealed partial class DataPlaneHost : IModuleMaker
         if (stored is null)
             state.Save(recovered);
 
-        var front = new ModuleFront(desired.Module, desired.Directory);
+        var front = new ModuleFront(
+            desired.Module, desired.Directory, new ExchangeNotes(Path.Combine(stateDirectory, "exchanges")), _guard, held);
         await front.OpenAsync(ModuleRuntime.CoverText(desired.Module, _identity.Host, "STOP", "it has just started.")).ConfigureAwait(false);
         var incarnation = Guid.NewGuid();
         var timings = new RoleTimings(desired.DetectionMs);
@@ -92,6 +119,8 @@ public sealed partial class DataPlaneHost : IModuleMaker
             LostPower = false,
             State = state,
             Recovered = recovered,
+            VolumeHeld = held is not null,
+            KeptVm = keptVm,
             Front = front,
             Engine = (events, bases) => new ReplicationEngine(new ReplicationOptions
             {
@@ -100,7 +129,7 @@ public sealed partial class DataPlaneHost : IModuleMaker
                 Incarnation = incarnation,
                 Timings = timings,
                 StateDirectory = stateDirectory,
-                OpenStore = () => ObjectStore.Open(front.Directory),
+                OpenStore = () => ObjectStore.Open(front.Directory, new ObjectStoreOptions { KeepsUnlinked = front.HoldsUsers }),
                 Dial = plaintext ? cancel => PlaintextLink.DialAsync(desired.Module, DialPeerAsync, ConnectPeerAsync, cancel) : DialPeerAsync,
                 AllowsPlaintext = plaintext,
                 Bases = bases,
@@ -115,6 +144,22 @@ public sealed partial class DataPlaneHost : IModuleMaker
         HostLog.Info("modules", "opened", ("module", desired.Module), ("directory", desired.Directory), ("state", recovered.DataState),
             ("record", recovered.Record));
         return runtime;
+    }
+
+    /// <summary>Mounts of an earlier process whose modules are gone from this host end; their VMs are the guard's to end.</summary>
+    private void DropUnwanted(IReadOnlyCollection<string> wanted)
+    {
+        foreach (var module in _earlier?.Modules.Where(module => !wanted.Contains(module)) ?? [])
+        {
+            if (_earlier!.Take(module) is { } held)
+                EndHeld(held);
+        }
+    }
+
+    private void EndHeld(HeldMount held)
+    {
+        ModuleFront.End(held);
+        _guard.Release(held.Module);
     }
 
     /// <summary>What a host knows of a module that it never had: the initial host's directory is the module as long as the record says that

@@ -28,11 +28,15 @@ public sealed partial class DataPlaneHost : IAsyncDisposable
     /// <summary>Unacknowledged data of a replication session for longer than this ends it (TCP_USER_TIMEOUT).</summary>
     private static readonly TimeSpan ReplicationSilenceMax = TimeSpan.FromSeconds(5);
 
+    /// <summary>A small part of the shortest lease (1 s): the next process has to be there before it ends.</summary>
+    private static readonly TimeSpan QuietMax = TimeSpan.FromMilliseconds(300);
+
     private readonly HostIdentity _identity;
     private readonly DataPlaneOptions _options;
     private readonly HostTls _tls;
     private readonly IHypervisor _hypervisor;
     private readonly GuardClient _guard;
+    private readonly EarlierGuard? _earlier;
     private readonly ControlLink _control;
     private readonly PeerLink _peers;
     private readonly DesiredStateCache _cache;
@@ -50,8 +54,11 @@ public sealed partial class DataPlaneHost : IAsyncDisposable
     private string? _address;
     private long _observedVersion;
 
-    public DataPlaneHost(HostIdentity identity, DataPlaneOptions options, IHypervisor hypervisor, GuardClient guard, bool lostPower)
+    /// <param name="earlier">What an earlier process has left to its guard, if anything.</param>
+    public DataPlaneHost(
+        HostIdentity identity, DataPlaneOptions options, IHypervisor hypervisor, GuardClient guard, EarlierGuard? earlier, bool lostPower)
     {
+        _earlier = earlier;
         _identity = identity;
         _options = options;
         _hypervisor = hypervisor;
@@ -99,6 +106,15 @@ public sealed partial class DataPlaneHost : IAsyncDisposable
         await _control.DisposeAsync().ConfigureAwait(false);
     }
 
+    /// <summary>The end for a restart: VMs and their mounts are left to the guard, and go on with the next process. The process must end
+    /// then: nothing else is left in order, and nothing needs to be.</summary>
+    public async Task HandOverAsync()
+    {
+        await _stop.CancelAsync().ConfigureAwait(false);
+        await Task.WhenAll(_slots.Values.Select(static slot => slot.Runtime?.QuietAsync(QuietMax) ?? Task.CompletedTask)).ConfigureAwait(false);
+        _guard.HandOver();
+    }
+
     private async Task ReconcileAsync()
     {
         while (!_stop.IsCancellationRequested)
@@ -114,6 +130,7 @@ public sealed partial class DataPlaneHost : IAsyncDisposable
     {
         MeetPeer(desired);
         var modules = desired.Modules.ToDictionary(module => module.Module);
+        DropUnwanted(modules.Keys);
         foreach (var module in modules.Keys)
             _slots.TryAdd(module, new ModuleSlot(module, _identity.Host, this));
 

@@ -1,6 +1,7 @@
 using System.Text;
 using Microsoft.Win32.SafeHandles;
 using Pollux.DataPlane.Fuse;
+using Pollux.DataPlane.Guard;
 using Pollux.DataPlane.Native;
 using Pollux.DataPlane.Telemetry;
 using Pollux.DataPlane.Volumes;
@@ -8,7 +9,11 @@ using Pollux.DataPlane.Volumes;
 namespace Pollux.DataPlane.Modules;
 
 /// <summary>Mounts and covers with FUSE. Mount calls block, so they run on pool threads, in order.</summary>
-public sealed class ModuleFront(string module, string directory) : IModuleFront
+/// <param name="exchanges">See <see cref="ExchangeNotes"/>; the module's own.</param>
+/// <param name="holder">Keeps the serving mount over the death of this process.</param>
+/// <param name="held">The mount of an earlier process, whose users wait: it lies on the directory until it is served again
+/// (<see cref="ServeAsync"/>) or given up (<see cref="CoverAsync"/>). This front's from now on.</param>
+public sealed class ModuleFront(string module, string directory, ExchangeNotes exchanges, IMountHolder holder, HeldMount? held) : IModuleFront
 {
     private static readonly TimeSpan ProbeTimeout = TimeSpan.FromSeconds(2);
 
@@ -22,13 +27,33 @@ public sealed class ModuleFront(string module, string directory) : IModuleFront
     private FuseSession? _serving;
     private FuseCompletions? _completions;
     private FuseVolume? _volume;
+    private HeldMount? _held = held;
 
     public event Action<string>? Failed;
 
     public SafeFileHandle Directory => _covered?.Handle ?? throw new InvalidOperationException($"The directory of {module} is not open.");
 
+    /// <summary>Users of an earlier process wait for the volume, and have files open.</summary>
+    public bool HoldsUsers => Volatile.Read(ref _held) is not null;
+
+    /// <summary>Ends the mount of an earlier process: its users get errors. The dead mount goes on hiding the directory.</summary>
+    public static void End(HeldMount held)
+    {
+        using var covered = CoveredDirectory.Adopt(held.Path, held.Directory);
+        Unmount(covered, held);
+    }
+
     public Task OpenAsync(string explanation) => Task.Run(() =>
     {
+        if (_held is { } held)
+        {
+            _cover = new CoverFileSystem(explanation);
+            _covered = CoveredDirectory.Adopt(held.Path, held.Directory);
+            // The guard keeps it for this process now.
+            holder.Hold(held);
+            return;
+        }
+
         // Asked by its errno: a dead mount of a killed process is there, though it cannot be looked into; opening removes it.
         if (IsMissing(directory))
             System.IO.Directory.CreateDirectory(directory);
@@ -42,9 +67,13 @@ public sealed class ModuleFront(string module, string directory) : IModuleFront
     public Task ServeAsync(IModuleVolume volume) => Task.Run(() =>
     {
         Stop(ref _coverSession);
-        _volume = new FuseVolume(volume, _completions!);
-        var session = FuseSession.Start(_covered!, _volume, FuseVolume.SessionOptions(_source), (volume as ILoopVolume)?.Loop);
+        if (!HoldsUsers)
+            exchanges.Clear();
+        _volume = new FuseVolume(volume, _completions!) { GoesOn = HoldsUsers, Exchanges = exchanges };
+        var session = Begin(_volume, (volume as ILoopVolume)?.Loop);
         _serving = session;
+        if (session.Connection is { } connection)
+            holder.Hold(new HeldMount(module, _covered!.Path, _covered.Handle, connection));
         session.Ended.ContinueWith(
             _ => ReportEnd(session), CancellationToken.None, TaskContinuationOptions.None, TaskScheduler.Default);
     });
@@ -53,7 +82,8 @@ public sealed class ModuleFront(string module, string directory) : IModuleFront
 
     public Task CoverAsync() => Task.Run(() =>
     {
-        Stop(ref _serving);
+        GiveUpHeld();
+        StopServing();
         _coverSession ??= FuseSession.Start(_covered!, _cover!, new FuseSessionOptions { Source = _source, Workers = 1 });
     });
 
@@ -65,7 +95,8 @@ public sealed class ModuleFront(string module, string directory) : IModuleFront
 
     public Task CloseAsync() => Task.Run(() =>
     {
-        Stop(ref _serving);
+        GiveUpHeld();
+        StopServing();
         Stop(ref _coverSession);
         _covered?.Uncover();
         _covered?.Dispose();
@@ -77,6 +108,48 @@ public sealed class ModuleFront(string module, string directory) : IModuleFront
         Statx stat;
         fixed (byte* name = Encoding.UTF8.GetBytes(path + '\0'))
             return Libc.StatxAt(Libc.AtCurrentDirectory, name, 0, 0, &stat) != 0 && Libc.LastErrno == Native.Errno.ENOENT;
+    }
+
+    private FuseSession Begin(FuseVolume volume, FuseLoop? loop)
+    {
+        var options = FuseVolume.SessionOptions(_source);
+        if (_held is not { } held)
+            return FuseSession.Start(_covered!, volume, options, loop);
+        var session = FuseSession.Adopt(_covered!, held.Connection, volume, options, loop);
+        Volatile.Write(ref _held, null);
+        HostLog.Info("modules", "the users of the mount go on", ("module", module), ("directory", directory));
+        return session;
+    }
+
+    /// <summary>The directory's descriptor stays: it is this front's.</summary>
+    private void GiveUpHeld()
+    {
+        if (Interlocked.Exchange(ref _held, null) is not { } held)
+            return;
+        holder.Release(module);
+        Unmount(_covered!, held);
+    }
+
+    private static void Unmount(CoveredDirectory covered, HeldMount held)
+    {
+        try
+        {
+            FuseMount.Adopt(covered, held.Connection.Number).Unmount(TimeSpan.Zero);
+        }
+        catch (FuseException e)
+        {
+            HostLog.Warn("modules", "the mount of an earlier process is gone already", ("module", held.Module), ("reason", e.Message));
+        }
+
+        foreach (var device in held.Connection.Devices)
+            device.Dispose();
+    }
+
+    private void StopServing()
+    {
+        if (_serving is not null)
+            holder.Release(module);
+        Stop(ref _serving);
     }
 
     /// <summary>A session that ends while it is still ours was not ended by us.</summary>

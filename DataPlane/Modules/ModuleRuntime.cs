@@ -33,18 +33,24 @@ public sealed partial class ModuleRuntime : IReplicationEvents, IAsyncDisposable
     private readonly Thread _thread;
     private readonly TaskCompletionSource _workloadOff = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private volatile RoleView _view;
+    private readonly TaskCompletionSource _quiet = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private volatile bool _leaving;
     private ObservedVolume? _volume;
     private bool _beaconOpen;
 
-    /// <summary>The directory is open and covered, and certainly no VM of the module runs on this host, before this is made.</summary>
+    /// <summary>The directory is open and covered, and certainly no VM of the module runs on this host but the one that is kept, before this is
+    /// made.</summary>
     public ModuleRuntime(ModuleRuntimeOptions options)
     {
         _options = options;
         _traces = new RoleTraces(options.Module, options.Self, hasGuest: options.Vm is not null);
         _history = new ModuleHistory(options.Module);
         _machine = new RoleMachine(
-            new RoleConfiguration(options.Module, options.Self, options.Peer, options.Timings, options.Incarnation, options.LostPower, Guid.NewGuid),
+            new RoleConfiguration(options.Module, options.Self, options.Peer, options.Timings, options.Incarnation, options.LostPower, Guid.NewGuid)
+            {
+                VolumeHeld = options.VolumeHeld,
+                WorkloadKept = options.KeptVm is not null,
+            },
             options.Recovered, options.NowMs());
         _view = _machine.View;
         _saver = new StateSaver(options.Module, options.State, options.Recovered, version => Put(new RoleInput.StateSaved(version)));
@@ -55,7 +61,7 @@ public sealed partial class ModuleRuntime : IReplicationEvents, IAsyncDisposable
             var definition = Path.Combine(options.Directory, vm.DefinitionFile);
             // Half of the margin is for pausing by the hypervisor, then the guard halts; the rest covers drift and the halt itself.
             _workload = new WorkloadRunner(options.Module, vm.Domain, options.Hypervisor, options.Guard, options.Timings.MarginMs / 2,
-                cancel => ReadDefinitionAsync(definition, cancel), OnWorkload, OnWorkloadNoted, options.NowMs);
+                cancel => ReadDefinitionAsync(definition, cancel), OnWorkload, OnWorkloadNoted, options.NowMs, options.KeptVm);
         }
 
         options.Front.Failed += OnFrontFailed;
@@ -110,6 +116,17 @@ public sealed partial class ModuleRuntime : IReplicationEvents, IAsyncDisposable
         RoleMetrics.Remove(_options.Module);
     }
 
+    /// <summary>For the hand-over to the next process: what is under way is ended and flushed on both hosts, what comes from now on is not
+    /// answered here. Nothing else changes; the process must end then.</summary>
+    /// <param name="deadline">What has not ended by then comes again in the next process, as after a crash.</param>
+    public async Task QuietAsync(TimeSpan deadline)
+    {
+        if (_view.Role is not (Role.Prim or Role.Alone))
+            return;
+        _lane.Put("quiesce for the next process", _engine.Quiesce);
+        await Task.WhenAny(_quiet.Task, Task.Delay(deadline)).ConfigureAwait(false);
+    }
+
     void IReplicationEvents.SessionUp(Guid peerIncarnation) => Put(new RoleInput.SessionUp(peerIncarnation));
 
     void IReplicationEvents.SessionLost(string reason) => Put(new RoleInput.SessionLost(reason));
@@ -120,7 +137,11 @@ public sealed partial class ModuleRuntime : IReplicationEvents, IAsyncDisposable
 
     void IReplicationEvents.PeerCaughtUp(Guid syncBase) => Put(new RoleInput.PeerCaughtUp(syncBase));
 
-    void IReplicationEvents.Quiesced() => Put(new RoleInput.Quiesced());
+    void IReplicationEvents.Quiesced()
+    {
+        _quiet.TrySetResult();
+        Put(new RoleInput.Quiesced());
+    }
 
     void IReplicationEvents.LocalFault(string reason) => Put(new RoleInput.LocalFault(reason));
 

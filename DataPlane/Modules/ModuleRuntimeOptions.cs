@@ -26,6 +26,12 @@ public sealed record ModuleRuntimeOptions
     public required bool LostPower { get; init; }
     public required IModuleState State { get; init; }
     public required LocalState Recovered { get; init; }
+
+    /// <summary>The users of an earlier process's volume wait for it to go on (<see cref="ModuleFront.HoldsUsers"/>).</summary>
+    public bool VolumeHeld { get; init; }
+
+    /// <summary>The VM of an earlier process, which executes as far as its lease allows; null: it certainly does not run.</summary>
+    public GuardedDomain? KeptVm { get; init; }
     public required IModuleFront Front { get; init; }
     public required Func<IReplicationEvents, ISyncBases, IReplicationEngine> Engine { get; init; }
     public required IHypervisor Hypervisor { get; init; }

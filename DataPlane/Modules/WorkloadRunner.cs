@@ -37,6 +37,9 @@ internal sealed partial class WorkloadRunner : IAsyncDisposable
     /// <summary>Two destroys with their deadlines.</summary>
     internal static readonly TimeSpan ClearPatience = TimeSpan.FromSeconds(10);
 
+    /// <summary>A pause that an earlier process has asked for may come so late, milliseconds: its call to the hypervisor goes on without it.</summary>
+    private const long EarlierPauseMsMax = 5_000;
+
     private readonly string _module;
     private readonly string _domain;
     private readonly IHypervisor _hypervisor;
@@ -66,6 +69,7 @@ internal sealed partial class WorkloadRunner : IAsyncDisposable
 
     /// <summary>A pause was asked of the hypervisor, which may do it at any time until a resume is seen to be done.</summary>
     private bool _pauseOpen;
+    private readonly long _earlierPauseUntilMs;
 
     /// <summary>The present call for a pause; it lasts until the domain's I/O has ended.</summary>
     private Task<HypervisorAnswer>? _suspending;
@@ -76,9 +80,11 @@ internal sealed partial class WorkloadRunner : IAsyncDisposable
 
     /// <param name="guardGraceMs">Time after the end of a lease in which this runner pauses the VM, before the guard halts it.</param>
     /// <param name="noted">Takes what operators are to read later and the role machine has no use for: a stable dotted kind and a sentence.</param>
+    /// <param name="kept">The domain as an earlier process has left it: it goes on with the lease that it has.</param>
     public WorkloadRunner(
         string module, string domain, IHypervisor hypervisor, IGuard guard, long guardGraceMs,
-        Func<CancellationToken, Task<string>> definition, Action<RoleInput> report, Action<string, string> noted, Func<long> nowMs)
+        Func<CancellationToken, Task<string>> definition, Action<RoleInput> report, Action<string, string> noted, Func<long> nowMs,
+        GuardedDomain? kept = null)
     {
         _module = module;
         _domain = domain;
@@ -89,6 +95,15 @@ internal sealed partial class WorkloadRunner : IAsyncDisposable
         _report = report;
         _noted = noted;
         _nowMs = nowMs;
+        if (kept is { } left)
+        {
+            _leaseUntilMs = left.UntilMs == long.MaxValue ? long.MaxValue : left.UntilMs - guardGraceMs;
+            // The earlier process may have asked for a pause.
+            _pauseOpen = true;
+            _earlierPauseUntilMs = nowMs() + EarlierPauseMsMax;
+            SetPhase(left.Phase);
+        }
+
         _hypervisor.Changed += OnChanged;
         _loop = Vital.Run("VM of " + module, RunAsync);
     }

@@ -25,16 +25,31 @@ public static unsafe partial class DescriptorSocket
     public static Socket Create() => new(AddressFamily.Unix, SocketType.Seqpacket, ProtocolType.Unspecified);
 
     /// <exception cref="IOException">The other end is gone.</exception>
+    /// <exception cref="ObjectDisposedException">A descriptor is closed.</exception>
     public static void Send(Socket socket, ReadOnlySpan<byte> message, IReadOnlyList<SafeFileHandle> descriptors)
     {
         ArgumentOutOfRangeException.ThrowIfGreaterThan(message.Length, MessageBytesMax);
         ArgumentOutOfRangeException.ThrowIfGreaterThan(descriptors.Count, DescriptorsMax);
         var dataBytes = descriptors.Count * sizeof(int);
+        var added = 0;
         var control = stackalloc byte[ControlBytes(dataBytes)];
-        // SAFETY: the control buffer has room for one header and all descriptors; the handles are kept alive until the call has returned.
-        fixed (byte* body = message)
+        // SAFETY: the control buffer has room for one header and all descriptors, which are referenced until the call has returned.
+        try
         {
-            var vector = new Vector { Base = body, Length = (nuint)message.Length };
+            for (var one = false; added < descriptors.Count; added++, one = false)
+                descriptors[added].DangerousAddRef(ref one);
+            fixed (byte* body = message)
+                Send(socket, body, message.Length);
+        }
+        finally
+        {
+            while (added > 0)
+                descriptors[--added].DangerousRelease();
+        }
+
+        void Send(Socket to, byte* body, int length)
+        {
+            var vector = new Vector { Base = body, Length = (nuint)length };
             var header = new MessageHeader { Vectors = &vector, VectorCount = 1 };
             if (descriptors.Count > 0)
             {
@@ -48,12 +63,10 @@ public static unsafe partial class DescriptorSocket
 
             nint sent;
             do
-                sent = SendMessage(socket.SafeHandle, &header, NoSignal);
+                sent = SendMessage(to.SafeHandle, &header, NoSignal);
             while (sent < 0 && Libc.LastErrno == Errno.EINTR);
-            var errno = Libc.LastErrno;
-            GC.KeepAlive(descriptors);
-            if (sent != message.Length)
-                throw new IOException($"A message could not be sent: {Errno.Describe(errno)}");
+            if (sent != length)
+                throw new IOException($"A message could not be sent: {Errno.Describe(Libc.LastErrno)}");
         }
     }
 

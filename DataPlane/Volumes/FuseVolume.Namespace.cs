@@ -77,6 +77,12 @@ public sealed partial class FuseVolume
             return;
         }
 
+        if (mutation.Kind == MutationKind.Rename && (mutation.Flags & Libc.RenameExchange) != 0)
+        {
+            Exchange(request, mutation, reply);
+            return;
+        }
+
         if (mutation.Kind is MutationKind.Unlink or MutationKind.RemoveDirectory or MutationKind.Rename)
         {
             Mutate(mutation, token, reply);

@@ -15,7 +15,7 @@ namespace Pollux.DataPlane.Volumes;
 /// create, mkdir, mknod, symlink, link   EEXIST, and the object is of that type        done
 /// unlink, rmdir                         ENOENT                                         done
 /// rename                                ENOENT, and the new name exists                done
-/// rename with exchange                  cannot be told: done twice is not done at all  EIO, as for any unknown outcome
+/// rename with exchange                  both names have changed places since the note   done (<see cref="ExchangeNotes"/>)
 /// setxattr that creates                 EEXIST, and the value is the same one          done
 /// removexattr                           ENODATA                                        done
 /// </code>
@@ -35,7 +35,7 @@ public sealed partial class FuseVolume
                 _volume.Mutate(mutation, (errno, _) => reply.Error(token, errno == Errno.ENOENT ? 0 : VolumeErrno.ForKernel(errno)));
                 break;
             case MutationKind.Rename when (mutation.Flags & Libc.RenameExchange) != 0:
-                reply.Error(token, Errno.EIO);
+                Exchange(request, mutation, reply);
                 break;
             case MutationKind.Rename:
                 _volume.Mutate(mutation, (errno, _) => reply.Error(token,
@@ -82,11 +82,50 @@ public sealed partial class FuseVolume
         return Errno.EEXIST;
     }
 
-    private bool Has(ulong parent, byte[] name)
+    /// <summary>Done twice is not done at all: what the names meant before is noted until the kernel has its answer.</summary>
+    private void Exchange(in FuseRequest request, Mutation mutation, FuseReplier reply)
+    {
+        var token = request.Token;
+        var number = request.Header.Unique & ~FuseRequest.ResentBit;
+        var now = (ObjectAt(mutation.Parent, mutation.Name), ObjectAt(mutation.NewParent, mutation.NewName));
+        if (request.IsResent && Exchanges is null)
+        {
+            End(Errno.EIO);
+            return;
+        }
+
+        if (request.IsResent && Exchanges!.Find(number) is { } before)
+        {
+            // Otherwise the names mean what they did: nobody but the kernel changes them, and it holds both directories locked.
+            if (now == (before.Second, before.First))
+            {
+                End(0);
+                return;
+            }
+        }
+        else if (Exchanges is not null && !Exchanges.TryBegin(number, now))
+        {
+            End(Errno.EIO);
+            return;
+        }
+
+        _volume.Mutate(mutation, (errno, _) => End(errno));
+
+        void End(int errno)
+        {
+            reply.Error(token, VolumeErrno.ForKernel(errno));
+            Exchanges?.End(number);
+        }
+    }
+
+    private bool Has(ulong parent, byte[] name) => ObjectAt(parent, name) != 0;
+
+    /// <returns>0: there is none.</returns>
+    private ulong ObjectAt(ulong parent, byte[] name)
     {
         if (_volume.Lookup(parent, name, out var found) != 0)
-            return false;
+            return 0;
         _volume.Forget(found.Object, 1);
-        return true;
+        return found.Object;
     }
 }

@@ -51,6 +51,9 @@ public sealed partial class FuseVolume : IFuseHandler
     /// <summary>The connection is adopted (<see cref="FuseSession.Adopt"/>): files may be open since the time of an earlier process.</summary>
     public bool GoesOn { get; init; }
 
+    /// <summary>Tells of exchanges that come again whether they were done; without it their outcome is unknown.</summary>
+    public ExchangeNotes? Exchanges { get; init; }
+
     /// <summary>What a session of this handler is started with.</summary>
     /// <param name="source">The module's name, for the mount table.</param>
     public static FuseSessionOptions SessionOptions(string source) => new() { Source = source, HandlerKillsPrivileges = true, HandlerKeepsAcls = true };

@@ -7,6 +7,9 @@ public static partial class Signals
 {
     public const int Kill = 9;
     public const int Terminate = 15;
+
+    /// <summary>SIGUSR2: a data plane ends and leaves everything to the next one.</summary>
+    public const int HandOver = 12;
     public const int Continue = 18;
     public const int Stop = 19;
 

@@ -56,7 +56,7 @@ public sealed class SimulationTests(ITestOutputHelper output)
         if (totals.Runs >= SeedsForEveryCode)
         {
             Assert.Empty(unseen);
-            Assert.True(totals.Verified > 0);
+            Assert.True(totals is { Verified: > 0, Continued: > 0 });
         }
 
         Assert.True(totals is { Runs: > 0, Acknowledged: > 0, Flushes: > 0 } && totals.WorkloadStarts > totals.Runs);
@@ -83,6 +83,9 @@ public sealed class SimulationTests(ITestOutputHelper output)
 
         public long WorkloadStarts { get; private set; }
 
+        /// <summary>VMs that outlived the process that served them.</summary>
+        public long Continued { get; private set; }
+
         private long Failed { get; set; }
 
         private long Epochs { get; set; }
@@ -104,6 +107,7 @@ public sealed class SimulationTests(ITestOutputHelper output)
                 Flushes += outcome.Flushes;
                 Failed += outcome.Failed;
                 WorkloadStarts += outcome.WorkloadStarts;
+                Continued += outcome.Continued;
                 Epochs += outcome.Epoch;
                 Resyncs += outcome.Resyncs;
                 Verified += outcome.Verified;
@@ -113,6 +117,6 @@ public sealed class SimulationTests(ITestOutputHelper output)
         }
 
         public override string ToString() =>
-            $"{Acknowledged} changes and {Flushes} flushes acknowledged, {Failed} failed, {WorkloadStarts} VM starts, {Epochs} epochs, {Resyncs} resyncs and {Verified} verifies finished, {LinkFaults} frames spoiled.";
+            $"{Acknowledged} changes and {Flushes} flushes acknowledged, {Failed} failed, {WorkloadStarts} VM starts, {Continued} that outlived their process, {Epochs} epochs, {Resyncs} resyncs and {Verified} verifies finished, {LinkFaults} frames spoiled.";
     }
 }

@@ -10,4 +10,11 @@ namespace Pollux.DataPlane.Core.Roles;
 /// <param name="NewOperationId">Makes the ids of arbitration requests. Injected, so that a simulation replays; never returns the same id twice,
 /// not even over restarts.</param>
 public sealed record RoleConfiguration(
-    string Module, string Self, string Peer, RoleTimings Timings, Guid Incarnation, bool LostPower, Func<Guid> NewOperationId);
+    string Module, string Self, string Peer, RoleTimings Timings, Guid Incarnation, bool LostPower, Func<Guid> NewOperationId)
+{
+    /// <summary>The users of an earlier process's volume wait for it to be served again; nothing of it is answered before.</summary>
+    public bool VolumeHeld { get; init; }
+
+    /// <summary>The workload of that process is left, with the lease that it had; only with <see cref="VolumeHeld"/>.</summary>
+    public bool WorkloadKept { get; init; }
+}

@@ -78,6 +78,7 @@ public sealed partial class RoleMachine
             return;
         phase = Phase.Serving;
         servingMs = nowMs;
+        GoOn();
     }
 
     private bool TurnServing()
@@ -324,8 +325,9 @@ public sealed partial class RoleMachine
     {
         cause = why;
         leaveProblem = problem;
-        if (ServesOrOpens)
+        if (ServesOrOpens || volumeHeld)
         {
+            volumeHeld = false;
             if (work != Work.Off)
             {
                 Emit(new RoleEffect.Freeze());

@@ -26,6 +26,8 @@ public sealed partial class RoleMachine
     private bool TurnStopped()
     {
         withholdAnswers = false;
+        if (TurnKept())
+            return true;
         if (!State.Run)
             return false;
         phase = Phase.Waiting;
@@ -35,6 +37,8 @@ public sealed partial class RoleMachine
     private bool TurnWaiting()
     {
         withholdAnswers = false;
+        if (TurnKept())
+            return true;
         if (!State.Run)
         {
             phase = Phase.Stopped;

@@ -15,7 +15,7 @@ namespace Pollux.DataPlane.Core.Roles;
 ///    └──────────────── Releasing ◄──stop, swap, deposed, fault──┴────┘   (Releasing ──► Waiting, unless stopped)
 /// </code>
 /// Files: .Arbiter (record, requests), .Beacons (lease, what is known of the peer), .Standby (STOP, WAIT, SECOND), .Primary (ALONE, PRIM),
-/// .Workload (the VM, swap and stop), .Describe (what operators see). Not thread-safe: one owner feeds it. Lists are bounded by
+/// .Workload (the VM, swap and stop), .Kept (what an earlier process has left), .Describe (what operators see). Not thread-safe: one owner feeds it. Lists are bounded by
 /// constants (S12).
 /// </remarks>
 public sealed partial class RoleMachine
@@ -59,7 +59,8 @@ public sealed partial class RoleMachine
     private AuthorityRecord durableRecord;
     private string cause = "The process started.";
 
-    /// <summary>Made only after the runtime is certain that no VM of the module, left over from an earlier process, runs on this host.</summary>
+    /// <summary>Made only after the runtime is certain that no VM of the module, left over from an earlier process, runs on this host; or with
+    /// the one that the configuration says is kept.</summary>
     /// <param name="recovered">The newest stored state, or <see cref="LocalState.Fresh"/>.</param>
     /// <param name="nowMs">The monotonic clock that every <see cref="Step"/> is fed with.</param>
     public RoleMachine(RoleConfiguration configuration, LocalState recovered, long nowMs)
@@ -74,6 +75,8 @@ public sealed partial class RoleMachine
         startStateUnsaved = configuration.LostPower && !recovered.LostPower;
         State = recovered with { LostPower = recovered.LostPower || configuration.LostPower };
         NextDeadlineMs = nowMs;
+        volumeHeld = configuration.VolumeHeld;
+        work = configuration.WorkloadKept ? Work.Running : Work.Off;
         View = Describe();
     }
 

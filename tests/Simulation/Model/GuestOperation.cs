@@ -13,7 +13,7 @@ internal enum GuestOperationKind
 }
 
 /// <summary>One request of a VM.</summary>
-internal sealed class GuestOperation
+internal sealed record GuestOperation
 {
     public required GuestOperationKind Kind { get; init; }
 
@@ -36,6 +36,12 @@ internal sealed class GuestOperation
 
     public required long BegunMs { get; init; }
 
+    /// <summary>Tells requests of one VM apart; for the whole run.</summary>
+    public long Request { get; init; }
+
+    /// <summary>An earlier process has read it and not answered it: done, done in part, or not at all.</summary>
+    public bool IsResent { get; init; }
+
     /// <summary>What the cells hold when it has been done.</summary>
     public IReadOnlyList<(Cell Cell, long Value)> Changes { get; init; } = [];
 
@@ -43,7 +49,7 @@ internal sealed class GuestOperation
     public IReadOnlyList<(Cell Cell, long Number)> MakesStable { get; init; } = [];
 
     /// <summary>Tells the VM of the end, with a Linux error number; false if that VM is no more: then nobody was told.</summary>
-    public required Func<int, bool> Ends { get; init; }
+    public Func<int, bool> Ends { get; init; } = static _ => false;
 
     public override string ToString() => Kind switch
     {

@@ -7,6 +7,9 @@ internal sealed partial class SimEngine
 {
     private readonly SortedDictionary<ulong, GuestOperation> underWay = [];
     private readonly Queue<GuestOperation> waiting = new();
+
+    /// <summary>Requests that an earlier process has read and not answered; they come again when the volume is served.</summary>
+    private IReadOnlyList<GuestOperation> inherited = [];
     private readonly HashSet<ulong> references = [];
     private readonly Dictionary<ulong, int> writeBuffers = [];
     private ulong tags;
@@ -31,6 +34,20 @@ internal sealed partial class SimEngine
         world.Truth.Begins(operation);
         waiting.Enqueue(operation);
         Turn(SubmitWaiting);
+    }
+
+    public void Inherit(IReadOnlyList<GuestOperation> unanswered) => inherited = unanswered;
+
+    /// <summary>The kernel puts what comes again in front of what nobody has read yet.</summary>
+    private void ComeAgain()
+    {
+        GuestOperation[] unread = [.. waiting];
+        waiting.Clear();
+        foreach (var operation in inherited)
+            waiting.Enqueue(operation with { IsResent = true });
+        foreach (var operation in unread)
+            waiting.Enqueue(operation);
+        inherited = [];
     }
 
     private void SubmitWaitingLater()
@@ -121,7 +138,20 @@ internal sealed partial class SimEngine
             throw new SafetyViolation($"{host.Name} ends request {tag.Unique}, which is not under way");
         if (writeBuffers.Remove(tag.Unique, out var buffer))
             Release(buffer);
+        if (operation.IsResent && IsDoneAlready(operation, errno))
+            errno = 0;
         if (operation.Ends(errno))
             world.Truth.Ends(host, epoch, operation, errno);
     }
+
+    /// <summary>As FuseVolume judges changes of names that come again.</summary>
+    private bool IsDoneAlready(GuestOperation operation, int errno) => operation.Kind switch
+    {
+        GuestOperationKind.Create => errno == 17 && Holds(operation.Name)?.Uid == operation.Number, // EEXIST
+        GuestOperationKind.Unlink => errno == 2, // ENOENT
+        GuestOperationKind.Rename => errno == 2 && Holds(operation.NewName) is not null,
+        _ => false,
+    };
+
+    private SimNode? Holds(string name) => SimDisk.Lookup(host.Disk.Names, Layout.Root, name);
 }

@@ -131,6 +131,9 @@ internal sealed partial class SimEngine : IEngineEffects, IEngineSurroundings
         references.Clear();
         var idLast = Math.Max(Math.Max((ulong)serve.Epoch << 32, host.Disk.Names.Keys.DefaultIfEmpty(0UL).Max()), ReservedIds);
         source = new SourceMachine(options, this, this, recovered, new SourceStart(serve.Epoch, serve.PeerIsMember, idLast, 0), host.ClockMs);
+        if (inherited.Count > 0 || host.Vm.MayRun)
+            host.Vm.VolumeServed();
+        ComeAgain();
         Raise(new RoleInput.Serving(serve.Epoch), 0);
         Turn(SubmitWaiting);
     });
@@ -204,6 +207,7 @@ internal sealed partial class SimEngine : IEngineEffects, IEngineSurroundings
     private void StopMachine(Action stopped)
     {
         waiting.Clear();
+        inherited = [];
         whenStopped = stopped;
         if (stopping)
             return;

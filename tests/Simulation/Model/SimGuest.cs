@@ -5,14 +5,19 @@ namespace Pollux.Tests.Simulation.Model;
 internal sealed class SimGuest(World world, SimHost host)
 {
     private readonly int openMax = (int)world.Random.Of([1L, 3, 3, 8]);
+    private readonly List<GuestOperation> unanswered = [];
     private int open;
     private int boots;
     private bool flushOpen;
     private bool nameOpen;
 
+    /// <summary>Requests whose ends this boot of the VM has not heard of, in their order.</summary>
+    public IReadOnlyList<GuestOperation> Unanswered => [.. unanswered];
+
     public void Boots()
     {
         boots++;
+        unanswered.Clear();
         open = 0;
         flushOpen = nameOpen = false;
     }
@@ -67,12 +72,11 @@ internal sealed class SimGuest(World world, SimHost host)
         var obj = world.Random.Chance(300) ? 0 : world.Random.Of(world.Layout.Spots).Object;
         var dataOnly = obj != 0 && world.Random.Chance(500);
         flushOpen = true;
-        engine.Submit(new GuestOperation
+        Submit(engine, new GuestOperation
         {
-            Kind = GuestOperationKind.Flush, Object = obj, DataOnly = dataOnly, BegunMs = world.Schedule.NowMs,
+            Kind = GuestOperationKind.Flush, Object = obj, DataOnly = dataOnly, BegunMs = world.Schedule.NowMs, Request = world.NextRequest(),
             MakesStable = [.. world.Truth.FlushBegins(obj).Where(entry => !dataOnly || entry.Cell != world.Layout.TimeCells[obj])],
-            Ends = Told(hears, _ => flushOpen = false),
-        });
+        }, hears, _ => flushOpen = false);
     }
 
     private void ChangeName(SimEngine engine, long number, Func<Action, bool> hears)
@@ -108,21 +112,29 @@ internal sealed class SimGuest(World world, SimHost host)
         IReadOnlyList<(Cell Cell, long Value)> changes, Func<Action, bool> hears, Action<int>? then = null, string name = "", string newName = "")
     {
         open++;
-        engine.Submit(new GuestOperation
+        Submit(engine, new GuestOperation
         {
             Kind = kind, Number = number, Object = obj, OffsetBytes = offsetBytes, LengthBytes = lengthBytes, Name = name, NewName = newName,
-            BegunMs = world.Schedule.NowMs, Changes = changes,
-            Ends = Told(hears, errno =>
-            {
-                open--;
-                then?.Invoke(errno);
-            }),
+            BegunMs = world.Schedule.NowMs, Request = world.NextRequest(), Changes = changes,
+        }, hears, errno =>
+        {
+            open--;
+            then?.Invoke(errno);
         });
     }
 
-    private Func<int, bool> Told(Func<Action, bool> hears, Action<int> told)
+    private void Submit(SimEngine engine, GuestOperation request, Func<Action, bool> hears, Action<int> told)
     {
         var mine = boots;
-        return errno => mine == boots && hears(() => told(errno));
+        var operation = request with
+        {
+            Ends = errno => mine == boots && hears(() =>
+            {
+                Truth.Require(unanswered.RemoveAll(one => one.Request == request.Request) == 1, $"the VM on {host.Name} hears twice of the end of {request}");
+                told(errno);
+            }),
+        };
+        unanswered.Add(operation);
+        engine.Submit(operation);
     }
 }

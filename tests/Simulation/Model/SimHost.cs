@@ -74,7 +74,7 @@ internal sealed class SimHost
     {
         if (Running || !Powered)
             return;
-        if (Vm.MayRun)
+        if (Vm.MayRun && !Vm.Kept)
         {
             // The runtime makes certain that nothing runs before it makes the machine.
             world.Schedule.After(20, Start);
@@ -88,13 +88,19 @@ internal sealed class SimHost
         Incarnation = world.Random.Guid();
         var detectionMs = world.Sabotage == Sabotage.TakeOverWithoutWaiting && Name == "b" ? world.DetectionMs / 8 : world.DetectionMs;
         Machine = new RoleMachine(
-            new RoleConfiguration("m", Name, Peer.Name, new RoleTimings(detectionMs) { GracefulStopMs = 3_000 }, Incarnation, bootedSinceRun, world.Random.Guid),
+            new RoleConfiguration("m", Name, Peer.Name, new RoleTimings(detectionMs) { GracefulStopMs = 3_000 }, Incarnation, bootedSinceRun, world.Random.Guid)
+            {
+                VolumeHeld = Vm.Kept,
+                WorkloadKept = Vm.Kept,
+            },
             Recovered(), ClockMs);
         Engine = new SimEngine(world, this, new EngineOptions
         {
             Module = "m", Incarnation = Incarnation, Timings = new RoleTimings(detectionMs), ActivityLogSlots = ActivityLogImage.SlotsPerGroup,
             ResyncFlushBytes = world.ResyncFlushBytes, ResyncStepDeadlineMs = 10_000, ActivityLogRoomDeadlineMs = 5_000, StopDeadlineMs = 5_000,
         });
+        if (Vm.Kept)
+            Vm.Claimed(Engine);
         bootedSinceRun = false;
         Say($"process starts; {Stored.Record}, {Stored.DataState}{(Stored.LostPower ? ", lost power" : "")}");
         Feed(new RoleInput.Desired(Desired));

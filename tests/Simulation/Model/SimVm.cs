@@ -6,6 +6,7 @@ namespace Pollux.Tests.Simulation.Model;
 internal sealed class SimVm(World world, SimHost host)
 {
     private const long GuardSilenceMs = 2_000;
+    private const long GuardOrphanMs = 60_000;
 
     private int instance;
     private bool starting;
@@ -29,6 +30,9 @@ internal sealed class SimVm(World world, SimHost host)
     public bool Executes => exists && !paused && !halted;
 
     public bool MayRun => exists || starting;
+
+    /// <summary>The process died; the guard keeps the VM to the end of its lease, and the volume's users for the next process.</summary>
+    public bool Kept { get; private set; }
 
     public void Start()
     {
@@ -135,8 +139,8 @@ internal sealed class SimVm(World world, SimHost host)
             paused = true;
         var mine = instance;
         pausesOpen++;
-        // On a busy machine the hypervisor takes longer than the guard's patience.
-        host.After(world.Random.Between(0, world.Random.Chance(200) ? 2 * world.DetectionMs : world.DetectionMs / 10), () => PauseNow(mine));
+        // On a busy machine the hypervisor takes longer than the guard's patience. It goes on without the process that asked.
+        world.Schedule.After(world.Random.Between(0, world.Random.Chance(200) ? 2 * world.DetectionMs : world.DetectionMs / 10), () => PauseNow(mine));
     }
 
     private void PauseNow(int mine)
@@ -145,7 +149,7 @@ internal sealed class SimVm(World world, SimHost host)
             return;
         if (halted)
         {
-            host.After(20, () => PauseNow(mine)); // The hypervisor's call waits.
+            world.Schedule.After(20, () => PauseNow(mine)); // The hypervisor's call waits.
             return;
         }
 
@@ -226,17 +230,46 @@ internal sealed class SimVm(World world, SimHost host)
         });
     }
 
-    /// <summary>The guard's other duty.</summary>
+    /// <summary>The guard's other duty: it keeps a VM for the next process for a while. What starts is not kept, nor anything if the guard
+    /// dies too.</summary>
     public void ProcessDied()
     {
+        var mine = instance;
+        if (exists && !starting && world.Random.Chance(800))
+        {
+            Kept = true;
+            unheard.Clear(); // What the dead process has not answered comes again.
+            world.Schedule.After(world.Random.Chance(500) ? GuardOrphanMs : world.Random.Between(100, 3_000), () =>
+            {
+                if (mine == instance && Kept)
+                    Kill("the guard gave it up: no process claims it");
+            });
+            return;
+        }
+
         starting = false;
         leaseUntilMs = 0;
-        var mine = instance;
         world.Schedule.After(world.Random.Between(1, 100), () =>
         {
             if (mine == instance)
                 Kill("the guard killed it: process died");
         });
+    }
+
+    /// <summary>The next process has taken over what the guard kept.</summary>
+    public void Claimed(SimEngine engine)
+    {
+        Kept = false;
+        engine.Inherit(guest.Unanswered);
+        host.Say($"takes over the VM{(paused ? ", paused" : halted ? ", halted" : "")}");
+        WatchLease();
+    }
+
+    /// <summary>The volume is served, and an earlier process has left this VM.</summary>
+    public void VolumeServed()
+    {
+        if (exists)
+            world.Truth.WorkloadGoesOn(host);
     }
 
     public void KillAndReport(string why) => EndAndReport(why, clean: false);
@@ -272,7 +305,7 @@ internal sealed class SimVm(World world, SimHost host)
     {
         if (exists || starting)
             host.Say($"VM ends: {why}");
-        exists = starting = paused = pauseWished = halted = false;
+        exists = starting = paused = pauseWished = halted = Kept = false;
         pausesOpen = 0;
         instance++;
     }

@@ -20,6 +20,9 @@ internal sealed class Truth(World world)
 
     public long Takeovers { get; private set; }
 
+    /// <summary>VMs that outlived the process that served them.</summary>
+    public long Continued { get; private set; }
+
     public void Begins(GuestOperation operation)
     {
         foreach (var (cell, value) in operation.Changes)
@@ -100,8 +103,10 @@ internal sealed class Truth(World world)
         {
             var value = cell.Now(host.Disk);
             Require(cell.MayBe(value), $"S2/S6: the VM starts on {host.Name} and reads {value} in {cell}; allowed are {cell.Allowed}");
-            // Left by a VM before: the range lock keeps this one from reading it before it has ended.
-            if (host.Engine?.InFlight(cell) != true)
+            // Left by a VM before: the range lock keeps this one from reading it before it has ended. And a member that has lost power, and is
+            // not left out yet, may go first when this host dies: what it holds may be read then.
+            var lostByMember = world.Members.Any(member => member != host && member.PowerLostMs >= 0 && cell.Now(member.Disk) != value);
+            if (host.Engine?.InFlight(cell) != true && !lostByMember)
                 cell.Seen(value);
         }
     }
@@ -109,6 +114,16 @@ internal sealed class Truth(World world)
     /// <summary>The VM reads: what it was told to be done, or what it has asked for since.</summary>
     public void Reads(SimHost host, Cell cell) =>
         Require(cell.MayBe(cell.Now(host.Disk)), $"S2: the VM on {host.Name} reads {cell.Now(host.Disk)} in {cell}; allowed are {cell.Allowed}");
+
+    /// <summary>A VM of an earlier process is served again: what it reads is what was acknowledged, to it or to another, or what it has asked
+    /// for.</summary>
+    public void WorkloadGoesOn(SimHost host)
+    {
+        CheckExecution();
+        foreach (var cell in world.Layout.Cells)
+            Require(cell.MayBe(cell.Now(host.Disk)), $"S2/S6: the VM goes on with {host.Name} and reads {cell.Now(host.Disk)} in {cell}; allowed are {cell.Allowed}");
+        Continued++;
+    }
 
     public void CheckExecution() =>
         Require(!world.Hosts.All(host => host.Vm.Executes), "Two VMs execute at the same time");

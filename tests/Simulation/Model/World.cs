@@ -15,6 +15,7 @@ internal sealed class World
 
     private readonly Queue<string> trace = new();
     private long engineSteps;
+    private long requests;
 
     /// <param name="quiet">Nothing fails by chance and the guest writes nothing by itself.</param>
     public World(ulong seed, Sabotage sabotage, bool quiet = false)
@@ -102,6 +103,8 @@ internal sealed class World
     public SimHost Host(string name) => Hosts.Single(host => host.Name == name);
 
     public long NextWrite() => ++WritesBegun;
+
+    public long NextRequest() => ++requests;
 
     /// <summary>What nobody can foretell of a disk that loses power, or of a call that is cut short. An enumeration sets its own.</summary>
     public Choose Choose { get; set; }

@@ -23,10 +23,15 @@ internal sealed class Scenario
     private Beacon? lastShown;
     private Beacon? last;
 
-    public Scenario(LocalState recovered, bool lostPower = false)
+    /// <param name="kept">An earlier process has left a volume with users and its workload.</param>
+    public Scenario(LocalState recovered, bool lostPower = false, bool kept = false)
     {
         machine = new RoleMachine(
-            new RoleConfiguration("m", "a", "b", new RoleTimings(3_000) { GracefulStopMs = 5_000 }, SelfIncarnation, lostPower, NewOperationId), recovered, 0);
+            new RoleConfiguration("m", "a", "b", new RoleTimings(3_000) { GracefulStopMs = 5_000 }, SelfIncarnation, lostPower, NewOperationId)
+            {
+                VolumeHeld = kept,
+                WorkloadKept = kept,
+            }, recovered, 0);
         Feed(new RoleInput.Tick());
     }
 

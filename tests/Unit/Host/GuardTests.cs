@@ -1,4 +1,5 @@
-using System.IO.Pipes;
+using System.Diagnostics;
+using Pollux.DataPlane.Fuse;
 using Pollux.DataPlane.Guard;
 using Pollux.DataPlane.Hypervisor;
 using Pollux.DataPlane.Telemetry;
@@ -103,14 +104,101 @@ public sealed class GuardTests : IDisposable
     }
 
     [Fact]
+    public async Task A_vm_outlives_its_data_plane_executes_to_the_end_of_its_lease_only_and_goes_on_with_the_next_data_plane()
+    {
+        using var emulator = new DummyEmulator(DummyEmulator.NewName());
+        using var alone = new DummyEmulator(DummyEmulator.NewName());
+        using var guard = new Guarding();
+        var until = BootClock.NowMs + 400;
+        guard.Say(GuardLines.Lease(new GuardedDomain(emulator.Domain, until, GuardedPhase.Running)));
+        guard.Say(GuardLines.Lease(new GuardedDomain(alone.Domain, long.MaxValue, GuardedPhase.Running)));
+        guard.Die();
+        await UntilAsync(() => EmulatorProcess.IsHalted(emulator.Pid));
+        Assert.True(BootClock.NowMs >= until);
+        await Task.Delay((int)GuardProcess.SilenceMaxMs + 500, Cancel);
+        Assert.False(emulator.HasExited); // A dead data plane is no silent one.
+        Assert.False(EmulatorProcess.IsHalted(alone.Pid));
+
+        guard.Return();
+        guard.Say(GuardLines.Lease(new GuardedDomain(emulator.Domain, long.MaxValue, GuardedPhase.Running)));
+        await UntilAsync(() => !EmulatorProcess.IsHalted(emulator.Pid));
+    }
+
+    [Fact]
+    public async Task What_no_data_plane_claims_is_killed_and_what_is_claimed_is_not()
+    {
+        using var left = new DummyEmulator(DummyEmulator.NewName());
+        using var claimed = new DummyEmulator(DummyEmulator.NewName());
+        using var guard = new Guarding(orphanMsMax: 1_000);
+        guard.Say(GuardLines.Lease(new GuardedDomain(left.Domain, long.MaxValue, GuardedPhase.Running)));
+        guard.Say(GuardLines.Lease(new GuardedDomain(claimed.Domain, long.MaxValue, GuardedPhase.Paused)));
+        guard.Die();
+        guard.Return();
+        guard.Say(GuardLines.Lease(new GuardedDomain(claimed.Domain, long.MaxValue, GuardedPhase.Paused)));
+        await left.ExitAsync(Cancel);
+        Assert.False(claimed.HasExited);
+        guard.Say(GuardLines.Forget(claimed.Domain));
+        guard.Die();
+        await guard.Ended.WaitAsync(Cancel);
+        Assert.False(claimed.HasExited);
+    }
+
+    [Fact]
+    public async Task The_next_data_plane_finds_the_guard_with_the_vm_and_the_mount_and_its_descriptors()
+    {
+        using var emulator = new DummyEmulator(DummyEmulator.NewName());
+        var directory = Directory.CreateTempSubdirectory("pollux-guard-").FullName;
+        try
+        {
+            var (lockPath, socketPath) = (Path.Combine(directory, "lock"), Path.Combine(directory, "socket"));
+            Assert.Null(EarlierGuard.Find(socketPath));
+            var content = Path.Combine(directory, "content");
+            File.WriteAllText(content, "kept");
+            using var file = File.OpenHandle(content);
+            using var other = File.OpenHandle(content);
+            var negotiated = new FuseNegotiation(45, 41, FuseInitFlags.HasResend | FuseInitFlags.MaxPages, 1 << 20);
+            using (var first = new GuardClient(() => RealGuard(lockPath, socketPath), socketPath))
+            {
+                first.Lease(new GuardedDomain(emulator.Domain, 7_000_000_000_000, GuardedPhase.Running));
+                first.Hold(new HeldMount("c1/vm1", "/with space/vm1", file, new FuseConnection(77, negotiated, [other, file])));
+                first.HandOver();
+            }
+
+            File.Delete(content);
+            var earlier = EarlierGuard.Find(socketPath)!;
+            Assert.Equal(new GuardedDomain(emulator.Domain, 7_000_000_000_000, GuardedPhase.Running), earlier.Domain(emulator.Domain));
+            Assert.Equal(["c1/vm1"], earlier.Modules);
+            var mount = earlier.Take("c1/vm1")!;
+            Assert.Null(earlier.Take("c1/vm1"));
+            Assert.Equal(("/with space/vm1", 77, negotiated, 2), (mount.Path, mount.Connection.Number, mount.Connection.Negotiated, mount.Connection.Devices.Count));
+            var bytes = new byte[4];
+            Assert.Equal(4, RandomAccess.Read(mount.Connection.Devices[1], bytes, 0));
+            Assert.Equal("kept"u8.ToArray(), bytes);
+            Assert.False(emulator.HasExited);
+            mount.Close();
+
+            using (var second = new GuardClient(() => throw new InvalidOperationException("there is one"), socketPath, earlier))
+                second.Lease(new GuardedDomain(emulator.Domain, long.MaxValue, GuardedPhase.Running));
+            await emulator.ExitAsync(Cancel);
+            GuardProcess.Lock(lockPath).Dispose();
+        }
+        finally
+        {
+            Directory.Delete(directory, recursive: true);
+        }
+    }
+
+    private static ProcessStartInfo RealGuard(string lockPath, string socketPath) =>
+        new("dotnet", [Path.Combine(AppContext.BaseDirectory, "pollux-host.dll"), "guard", "--lock", lockPath, "--socket", socketPath]);
+
+    [Fact]
     public async Task The_client_of_a_data_plane_that_has_nothing_to_say_keeps_a_halted_vm_alive()
     {
         using var emulator = new DummyEmulator(DummyEmulator.NewName());
         var lockPath = Path.GetTempFileName();
         try
         {
-            using (var client = new GuardClient(() => new(
-                "dotnet", [Path.Combine(AppContext.BaseDirectory, "pollux-host.dll"), "guard", "--lock", lockPath])))
+            using (var client = new GuardClient(() => RealGuard(lockPath, lockPath + ".socket"), lockPath + ".socket"))
             {
                 client.Lease(new GuardedDomain(emulator.Domain, 1, GuardedPhase.Running));
                 await UntilAsync(() => EmulatorProcess.IsHalted(emulator.Pid));
@@ -123,6 +211,7 @@ public sealed class GuardTests : IDisposable
         finally
         {
             File.Delete(lockPath);
+            File.Delete(lockPath + ".socket");
         }
     }
 
@@ -153,7 +242,7 @@ public sealed class GuardTests : IDisposable
         var name = DummyEmulator.NewName();
         using var guard = new Guarding();
         guard.Say(GuardLines.Lease(new GuardedDomain(name, long.MaxValue, GuardedPhase.Starting)));
-        guard.EndInput();
+        guard.Die();
         Assert.False(guard.Ended.IsCompleted);
         using var late = new DummyEmulator(name);
         await late.ExitAsync(Cancel);
@@ -161,14 +250,13 @@ public sealed class GuardTests : IDisposable
     }
 
     [Fact]
-    public async Task The_real_guard_process_kills_when_its_pipe_closes()
+    public async Task The_real_guard_process_kills_when_its_data_plane_leaves()
     {
         using var emulator = new DummyEmulator(DummyEmulator.NewName());
         var lockPath = Path.GetTempFileName();
         try
         {
-            using (var client = new GuardClient(() => new(
-                "dotnet", [Path.Combine(AppContext.BaseDirectory, "pollux-host.dll"), "guard", "--lock", lockPath])))
+            using (var client = new GuardClient(() => RealGuard(lockPath, lockPath + ".socket"), lockPath + ".socket"))
             {
                 client.Lease(new GuardedDomain(emulator.Domain, long.MaxValue, GuardedPhase.Running));
             }
@@ -180,6 +268,7 @@ public sealed class GuardTests : IDisposable
         finally
         {
             File.Delete(lockPath);
+            File.Delete(lockPath + ".socket");
         }
     }
 
@@ -191,27 +280,31 @@ public sealed class GuardTests : IDisposable
             await Task.Delay(5, Cancel);
     }
 
-    /// <summary>A guard on a thread of the test, fed through a pipe like the real one.</summary>
+    /// <summary>A guard on a thread of the test, told what the real one is told by its socket.</summary>
     private sealed class Guarding : IDisposable
     {
-        private readonly AnonymousPipeServerStream _pipe = new(PipeDirection.Out);
-        private readonly StreamWriter _writer;
+        private readonly GuardProcess _guard;
 
-        public Guarding()
+        public Guarding(long orphanMsMax = GuardProcess.OrphanMsMax)
         {
-            _writer = new StreamWriter(_pipe) { AutoFlush = true };
-            var input = new AnonymousPipeClientStream(PipeDirection.In, _pipe.ClientSafePipeHandle);
-            Ended = Task.Factory.StartNew(
-                () => new GuardProcess(new StreamReader(input), () => BootClock.NowMs).Run(),
-                CancellationToken.None, TaskCreationOptions.LongRunning, TaskScheduler.Default);
+            _guard = new GuardProcess(() => BootClock.NowMs, orphanMsMax);
+            _guard.Arrived();
+            Ended = Task.Factory.StartNew(_guard.Run, CancellationToken.None, TaskCreationOptions.LongRunning, TaskScheduler.Default);
         }
 
         public Task Ended { get; }
 
-        public void Say(string line) => _writer.WriteLine(line);
+        public void Say(string line) => _guard.Take(line, []);
 
-        public void EndInput() => _writer.Dispose();
+        /// <summary>The data plane is killed.</summary>
+        public void Die() => _guard.Gone();
 
-        public void Dispose() => _pipe.Dispose();
+        /// <summary>The next one connects.</summary>
+        public void Return() => _guard.Arrived();
+
+        /// <summary>The data plane ends in order.</summary>
+        public void EndInput() => Say(GuardLines.Leave);
+
+        public void Dispose() => EndInput();
     }
 }

@@ -45,6 +45,27 @@ public sealed class WorkloadRunnerTests : IAsyncDisposable
     }
 
     [Fact]
+    public async Task A_vm_that_an_earlier_process_left_is_said_to_the_guard_as_it_was_and_goes_on_with_the_next_lease()
+    {
+        _hypervisor.Set("vm2", DomainState.Paused);
+        var kept = new GuardedDomain("vm2", BootClock.NowMs + 20, GuardedPhase.Running);
+        await using var runner = new WorkloadRunner(
+            "c1/vm2", "vm2", _hypervisor, _guard, guardGraceMs: 50, _ => Task.FromResult(Definition), input => _reports.Writer.TryWrite(input),
+            static (_, _) => { }, () => BootClock.NowMs, kept);
+        Assert.Equal(kept, _guard.Domains["vm2"]);
+        await Task.Delay(300); // No lease, no resume.
+        Assert.Equal(DomainState.Paused, _hypervisor.Get("vm2"));
+        runner.Lease(long.MaxValue);
+        runner.Resume();
+        while (_hypervisor.Get("vm2") != DomainState.Running)
+            await Task.Delay(5, _patience.Token);
+        Assert.DoesNotContain("start", _hypervisor.Calls);
+
+        _hypervisor.Set("vm2", DomainState.Stopped);
+        Assert.False(Assert.IsType<RoleInput.WorkloadStopped>(await ReportAsync()).Commanded);
+    }
+
+    [Fact]
     public async Task A_guest_that_does_not_obey_is_destroyed_after_its_grace()
     {
         await StartAsync();

@@ -46,7 +46,8 @@ public sealed class AdoptionTests
             var completions = new FuseCompletions();
             await using var engine = new LoneEngine(state, () => ObjectStore.Open(covered.Handle, new ObjectStoreOptions { KeepsUnlinked = true }));
             var volume = await engine.ServeAsync(epoch: 2, completions);
-            session = FuseSession.Adopt(covered, connection, new FuseVolume(volume, completions) { GoesOn = true }, FuseVolume.SessionOptions("vm1"));
+            session = FuseSession.Adopt(covered, connection, new FuseVolume(volume, completions) { GoesOn = true, Exchanges = ServingProcess.Exchanges(state) },
+                FuseVolume.SessionOptions("vm1"), ((ILoopVolume)volume).Loop);
 
             var results = MountUser.Calls.Select(_ => user.Next()).ToHashSet();
             Assert.Equal(MountUser.Calls.Select(static name => $"{name}: ok").ToHashSet(), results);
@@ -90,6 +91,7 @@ public sealed class AdoptionTests
         Assert.Equal(["new"], Names("rename"));
         Assert.Equal(["new"], Names("rename-over"));
         Assert.Equal("renamed", File.ReadAllText(root + "/rename-over/new"));
+        Assert.Equal(("replaced", "renamed"), (File.ReadAllText(root + "/exchange/old"), File.ReadAllText(root + "/exchange/new")));
         Assert.Empty(Names("unlink"));
         Assert.Empty(Names("rmdir"));
 

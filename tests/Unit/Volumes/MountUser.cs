@@ -34,6 +34,8 @@ internal static unsafe class MountUser
             Libc.RenameAt2(Libc.AtCurrentDirectory, old, Libc.AtCurrentDirectory, name, 0))),
         ("rename-over", Both, static (path, _) => Two(path, static (old, name) =>
             Libc.RenameAt2(Libc.AtCurrentDirectory, old, Libc.AtCurrentDirectory, name, 0))),
+        ("exchange", Both, static (path, _) => Two(path, static (old, name) =>
+            Libc.RenameAt2(Libc.AtCurrentDirectory, old, Libc.AtCurrentDirectory, name, Libc.RenameExchange))),
         ("unlink", path => File.WriteAllText(path + "/old", "unlinked"), static (path, _) =>
             Named(path + "/old", static name => Libc.UnlinkAt(Libc.AtCurrentDirectory, name, 0))),
         ("rmdir", path => Directory.CreateDirectory(path + "/old"), static (path, _) =>

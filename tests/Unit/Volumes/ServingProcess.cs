@@ -24,7 +24,7 @@ internal static class ServingProcess
         var engine = new LoneEngine(state, () => ObjectStore.Open(covered.Handle));
         stalling.Volume = engine.ServeAsync(epoch: 1, stalling).GetAwaiter().GetResult();
         var options = FuseVolume.SessionOptions("vm1") with { Workers = Workers };
-        var session = FuseSession.Start(covered, new FuseVolume(stalling, completions), options);
+        var session = FuseSession.Start(covered, new FuseVolume(stalling, completions) { Exchanges = Exchanges(state) }, options);
 
         using var holder = DescriptorSocket.Create();
         holder.Connect(new UnixDomainSocketEndPoint(socketPath));
@@ -41,6 +41,8 @@ internal static class ServingProcess
 
         return 0;
     }
+
+    public static ExchangeNotes Exchanges(string state) => new(Path.Combine(state, "exchanges"));
 
     /// <summary>Takes what <see cref="Run"/> sends.</summary>
     public static (CoveredDirectory Covered, FuseConnection Connection) Take(Socket socket)
