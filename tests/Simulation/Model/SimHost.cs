@@ -84,6 +84,7 @@ internal sealed class SimHost
         Running = true;
         Frozen = false;
         backlog.Clear();
+        tickAtMs = long.MaxValue; // Those of an earlier process come to nothing.
         Life++;
         Incarnation = world.Random.Guid();
         var detectionMs = world.Sabotage == Sabotage.TakeOverWithoutWaiting && Name == "b" ? world.DetectionMs / 8 : world.DetectionMs;
