@@ -52,6 +52,12 @@ internal sealed partial class WorkloadRunner
     private async Task HoldAsync(string reason)
     {
         var nowMs = _nowMs();
+        if (nowMs < _earlierPauseUntilMs)
+        {
+            _pauseOpen = true;
+            return;
+        }
+
         if (_hold is { } held && held.Reason == reason)
         {
             _tryAtMs = nowMs + Math.Min(TryAgainMs << Math.Min(held.Tries, 8), TryAgainMaxMs);

@@ -249,7 +249,7 @@ internal sealed partial class WorkloadRunner
         if (answer.Outcome == CallOutcome.Done
             || await _hypervisor.LookAsync(_domain, _stop.Token).ConfigureAwait(false) is { State: DomainState.Running })
         {
-            _pauseOpen = _nowMs() < _earlierPauseUntilMs;
+            _pauseOpen = false;
             return WatchingMs;
         }
 

@@ -61,6 +61,9 @@ public sealed class WorkloadRunnerTests : IAsyncDisposable
             await Task.Delay(5, _patience.Token);
         Assert.DoesNotContain("start", _hypervisor.Calls);
 
+        _hypervisor.Set("vm2", DomainState.Paused); // The call of the earlier process comes late.
+        while (_hypervisor.Get("vm2") != DomainState.Running)
+            await Task.Delay(5, _patience.Token);
         _hypervisor.Set("vm2", DomainState.Stopped);
         Assert.False(Assert.IsType<RoleInput.WorkloadStopped>(await ReportAsync()).Commanded);
     }
