@@ -61,7 +61,28 @@ public sealed class BrokenDiskTests(PairStage stage)
         await JudgeAsync(scene.Module);
     }
 
-    /// <summary>More than the guest fills in this test.</summary>
+    [LabFact]
+    public async Task Swap_moves_a_vm_that_finds_no_room_to_the_peer_that_has_some()
+    {
+        var scene = await stage.ReadyAsync(primary: "beta");
+        await using var growing = await WritingModule.CreateAsync(scene.Pair, "outgrown", "beta", slots: GrowingSlots, diskBytes: GrowingSlots * 4096L);
+        await growing.StartAsync();
+        await growing.WaitUntilMirroredAsync(SyncMax);
+        await growing.WaitForRecordsAsync("beta", more: 50);
+        await stage.BetaDisk!.FillAsync();
+        await growing.WaitForAsync("beta says that its VM is paused", DecidedMax, status => status.On("beta") is { VmState: "paused" });
+
+        var since = DateTimeOffset.UtcNow;
+        await growing.SwapAsync();
+        await growing.WaitForBootAsync("alpha", since);
+        await growing.WaitForRecordsAsync("alpha", more: 100);
+        stage.BetaDisk.Free();
+        await JudgeAsync(growing);
+        (await scene.Pair.CliAsync("module", "delete", growing.Key)).OrThrow();
+        await JudgeAsync(scene.Module);
+    }
+
+    /// <summary>More than the guest fills in a test.</summary>
     private const int GrowingSlots = 32768;
 
     private async Task SecondaryLosesItsDiskAsync(Func<LimitedDisk, Task> lose, string reason)

@@ -241,11 +241,11 @@ internal sealed class ReplicationPair : IAsyncDisposable
 {
     private readonly string _root = Directory.CreateTempSubdirectory("pollux-repl-").FullName;
 
-    /// <param name="bDirectory">Where B keeps the module; a directory of its own by default.</param>
+    /// <param name="bDirectory">Where B keeps the module; a directory of its own by default. <paramref name="aDirectory"/> likewise.</param>
     /// <param name="plaintext">A asks for a plain link; with <c>true</c> B grants it.</param>
-    public ReplicationPair(long detectionMs = 4_000, string? bDirectory = null, bool? plaintext = null)
+    public ReplicationPair(long detectionMs = 4_000, string? bDirectory = null, bool? plaintext = null, string? aDirectory = null)
     {
-        A = new ReplicationHost("a", "b", _root, detectionMs, dialsPlaintext: plaintext is not null);
+        A = new ReplicationHost("a", "b", _root, detectionMs, aDirectory, dialsPlaintext: plaintext is not null);
         B = new ReplicationHost("b", "a", _root, detectionMs, bDirectory, allowsPlaintext: plaintext == true);
         A.Know(B);
         B.Know(A);

@@ -7,6 +7,7 @@ internal sealed class LoopFileSystem : IDisposable
 {
     private readonly TemporaryDirectory directory = new();
     private bool mounted;
+    private bool limited;
 
     /// <param name="type">xfs, ext4 or btrfs.</param>
     /// <param name="sizeMb">mkfs.xfs makes none under 300 MB.</param>
@@ -45,6 +46,14 @@ internal sealed class LoopFileSystem : IDisposable
     {
         Must("btrfs", "quota", "enable", Path);
         Must("btrfs", "qgroup", "limit", bytes.ToString(System.Globalization.CultureInfo.InvariantCulture), Path);
+        limited = true;
+    }
+
+    /// <summary>Ends <see cref="LimitTo"/>, if there is a limit.</summary>
+    public void LiftLimit()
+    {
+        if (limited)
+            Must("btrfs", "qgroup", "limit", "none", Path);
     }
 
     /// <summary>As after a disk that fails for good: every call on an XFS gives EIO from now on.</summary>

@@ -15,9 +15,11 @@ namespace Pollux.Tests.Unit.Volumes;
 internal sealed class MirroredMount : IAsyncDisposable
 {
     private static readonly TimeSpan CommandMax = TimeSpan.FromSeconds(90);
-    private readonly ReplicationPair _pair = new();
+    private readonly ReplicationPair _pair;
     private CoveredDirectory? _covered;
     private FuseSession? _session;
+
+    private MirroredMount(string? directory) => _pair = new ReplicationPair(aDirectory: directory);
 
     public string Root => _pair.A.ModuleDirectory;
 
@@ -27,9 +29,10 @@ internal sealed class MirroredMount : IAsyncDisposable
 
     /// <param name="prepare">Called with A's directory before anything is mounted or served.</param>
     /// <param name="mirrored">False: A serves alone until <see cref="ReplicationPair.Join"/>.</param>
-    public static async Task<MirroredMount> CreateAsync(Action<string>? prepare = null, bool mirrored = true)
+    /// <param name="directory">A's directory; one of its own by default.</param>
+    public static async Task<MirroredMount> CreateAsync(Action<string>? prepare = null, bool mirrored = true, string? directory = null)
     {
-        var mount = new MirroredMount();
+        var mount = new MirroredMount(directory);
         prepare?.Invoke(mount.Root);
         var (completions, a) = (new FuseCompletions(), mount._pair.A);
         a.Record(1, "a", "a");
