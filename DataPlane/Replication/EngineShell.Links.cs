@@ -1,3 +1,4 @@
+using System.Net.Sockets;
 using System.Runtime.InteropServices;
 using Pollux.DataPlane.Loop;
 
@@ -42,7 +43,8 @@ internal abstract partial class EngineShell
 
     protected abstract void Connected(int attempt, int link);
 
-    protected abstract void DialFailed(int attempt, string reason);
+    /// <param name="refused">Nobody listens on the peer's machine.</param>
+    protected abstract void DialFailed(int attempt, string reason, bool refused);
 
     protected abstract void FrameArrived(int link, in FrameHeader header, ReadOnlySpan<byte> payload, DataRef data);
 
@@ -81,6 +83,7 @@ internal abstract partial class EngineShell
     {
         LinkConnection? connection = null;
         var reason = "";
+        var refused = false;
         using var deadline = CancellationTokenSource.CreateLinkedTokenSource(_dials.Token);
         deadline.CancelAfter(TimeSpan.FromMilliseconds(EngineOptions.HandshakeDeadlineMs));
         try
@@ -89,6 +92,7 @@ internal abstract partial class EngineShell
         }
         catch (Exception e)
         {
+            refused = e is SocketException { SocketErrorCode: SocketError.ConnectionRefused };
             reason = e is OperationCanceledException ? "the peer could not be reached in time" : $"the peer could not be reached: {e.Message}";
         }
         var posted = Place.Loop.Post(() =>
@@ -96,7 +100,7 @@ internal abstract partial class EngineShell
             if (Stopping.IsCompleted)
                 connection?.Transport.Dispose();
             else if (connection is null)
-                DialFailed(attempt, reason);
+                DialFailed(attempt, reason, refused);
             else
                 Connected(attempt, AddLink(connection, greeted: false));
         });

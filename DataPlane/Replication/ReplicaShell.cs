@@ -34,7 +34,7 @@ internal sealed class ReplicaShell : EngineShell
 
     protected override void Connected(int attempt, int link) => throw new InvalidOperationException("A replica does not dial.");
 
-    protected override void DialFailed(int attempt, string reason) => throw new InvalidOperationException("A replica does not dial.");
+    protected override void DialFailed(int attempt, string reason, bool refused) => throw new InvalidOperationException("A replica does not dial.");
 
     protected override void FrameArrived(int link, in FrameHeader header, ReadOnlySpan<byte> payload, DataRef data) =>
         _machine.FrameArrived(link, header, payload, data);

@@ -154,7 +154,7 @@ internal sealed class SourceShell : EngineShell
 
     protected override void Connected(int attempt, int link) => _machine.Connected(attempt, link);
 
-    protected override void DialFailed(int attempt, string reason) => _machine.DialFailed(attempt, reason);
+    protected override void DialFailed(int attempt, string reason, bool refused) => _machine.DialFailed(attempt, reason, refused);
 
     protected override void FrameArrived(int link, in FrameHeader header, ReadOnlySpan<byte> payload, DataRef data) =>
         _machine.FrameArrived(link, header, payload);

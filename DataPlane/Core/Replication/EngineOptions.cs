@@ -19,6 +19,10 @@ public sealed record EngineOptions
     /// <summary>Dial and exchange of greetings. A LAN needs milliseconds; half the detection time leaves room for another try.</summary>
     public long HandshakeDeadlineMs => Math.Clamp(Timings.DetectionMs / 2, 1_000, 10_000);
 
+    /// <summary>How long a session whose link has ended may take to go on over another before it counts as lost (rule S4). With
+    /// <see cref="ProgressDeadlineMs"/> it stays below the detection time.</summary>
+    public long ResumeDeadlineMs => Timings.DegradeAfterMs;
+
     /// <summary>A peer that owes acknowledgements and gives none for so long has stopped replicating (rule S4), whatever its beacons say.</summary>
     public long ProgressDeadlineMs => Math.Max(Timings.LeaseMs, 1_000);
 

@@ -105,9 +105,15 @@ public sealed partial class ReplicaMachine
                 Finish(slot);
             }
         }
-        else if (LinuxError.IsDiskFault(errno))
+        else if (errno == 0 || (_tolerant[slot] && LinuxError.IsGone(errno)))
         {
-            RaiseLocalFault($"{what} of a session that is over failed ({LinuxError.Describe(errno)})");
+            Finish(slot);
+        }
+        else
+        {
+            _streamGoesOn = false;
+            if (LinuxError.IsDiskFault(errno))
+                RaiseLocalFault($"{what} of a session that is over failed ({LinuxError.Describe(errno)})");
         }
         Settle();
     }
@@ -162,9 +168,9 @@ public sealed partial class ReplicaMachine
         Settle();
     }
 
-    private void ResetSession()
+    private void ResetSession(ulong appliedBefore)
     {
-        (_received, _applied, _acknowledged, _pinged) = (0, 0, 0, false);
+        (_received, _applied, _acknowledged, _pinged) = (appliedBefore, appliedBefore, appliedBefore, false);
         _done.AsSpan().Clear();
         _mutation = null;
         _phase = Phase.Answering;

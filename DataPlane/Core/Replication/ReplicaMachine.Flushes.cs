@@ -74,6 +74,7 @@ public sealed partial class ReplicaMachine
         var failed = errno != 0 && !LinuxError.IsGone(errno);
         if (failed && LinuxError.LosesData(errno))
             RaiseLocalFault($"a flush of object {_flushedObject[slot]:x} failed ({LinuxError.Describe(errno)})");
+        _streamGoesOn &= !failed;
         if (failed)
             Fail(0, errno, $"a flush of object {_flushedObject[slot]:x} failed ({LinuxError.Describe(errno)})");
         End(slot);

@@ -217,7 +217,7 @@ public sealed partial class ReplicaMachine
             _marksTold += count;
         }
         _marksToTell = [];
-        _phase = _hello!.Mode == SessionMode.InSync ? Phase.Applying : Phase.Greeted;
+        _phase = _hello!.Mode == SessionMode.Resync ? Phase.Greeted : Phase.Applying;
         Send(FrameKind.Ready, FrameFlags.None, 0, 0, []);
     }
 

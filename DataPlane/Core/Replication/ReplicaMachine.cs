@@ -48,6 +48,11 @@ public sealed partial class ReplicaMachine
     private long _heardMs;
     private long _receivedBytes;
     private Phase _phase;
+
+    // The unbroken sequence of frames that the present session, or the last one, belongs to; and whether another session may go on with it.
+    private Guid _stream;
+    private Guid _streamOf;
+    private bool _streamGoesOn;
     private string? _waitingFor;
     private byte[] _payload = new byte[4096];
 
@@ -243,7 +248,10 @@ public sealed partial class ReplicaMachine
         }
         (_link, _hello, _epoch, _heardMs, _receivedBytes) = (link, hello, hello.Epoch, _nowMs, 0);
         _epochMin = Math.Max(_epochMin, hello.Epoch);
-        ResetSession();
+        var resumes = hello.Mode == SessionMode.Resumed;
+        if (!resumes)
+            (_stream, _streamOf) = (hello.Session, hello.Incarnation);
+        ResetSession(appliedBefore: resumes ? _applied : 0);
         var state = _surroundings.State;
         var claim = _marks.Claim;
         var payload = PayloadOf(256);
@@ -251,7 +259,7 @@ public sealed partial class ReplicaMachine
         {
             ResyncBase = claim.Part == ResyncPart.Target ? claim.Base : Guid.Empty,
         }.Write(payload);
-        Send(FrameKind.HelloAnswer, FrameFlags.None, 0, 0, payload[..length]);
+        Send(FrameKind.HelloAnswer, FrameFlags.None, _applied, 0, payload[..length]);
         _effects.NameSession(link, hello.Session);
         _marksToTell = hello.Mode == SessionMode.Resync ? [.. _marks.Map.Runs()] : [];
         ScheduleWatch();
@@ -267,7 +275,9 @@ public sealed partial class ReplicaMachine
             return new Refusal(RefusalCode.ForeignRecord, "the record is another one: it was rebuilt or restored");
         if (hello.Directories != _options.Directories)
             return new Refusal(RefusalCode.OtherDirectories, $"the module has {_options.Directories} directories here, not {hello.Directories}");
-        if (hello.Mode == SessionMode.InSync && (state.DataState != DataState.UpToDate || state.SyncBase != hello.SyncBase
+        if (hello.Mode == SessionMode.Resumed && !(_streamGoesOn && hello.Stream == _stream && hello.Incarnation == _streamOf))
+            return new Refusal(RefusalCode.NotInSync, "the session that is to be resumed is not known here, or has failed");
+        if (hello.Mode != SessionMode.Resync && (state.DataState != DataState.UpToDate || state.SyncBase != hello.SyncBase
             || state.Record.Epoch != hello.Epoch || _marks.EverythingMayDiffer))
             return new Refusal(RefusalCode.NotInSync, $"this copy is {state.DataState} in epoch {state.Record.Epoch}, or has another base");
         return null;
@@ -293,6 +303,7 @@ public sealed partial class ReplicaMachine
         Send(FrameKind.Failed, FrameFlags.None, sequence, 0, payload[..length]);
         _effects.CloseLink(_link, reason, afterSending: true);
         EndSession(reason);
+        _streamGoesOn = false;
         if (LinuxError.IsDiskFault(errno))
             RaiseLocalFault(reason);
     }
@@ -307,6 +318,8 @@ public sealed partial class ReplicaMachine
 
     private void EndSession(string reason)
     {
+        // What has begun is still applied: only then is it known how far this copy has come.
+        _streamGoesOn = _phase == Phase.Applying ? !_resyncing : _hello!.Mode == SessionMode.Resumed;
         (_link, _hello, _waitingFor) = (0, null, null);
         _lastEnd = $"a session of the primary; the last one ended: {reason}";
         ForgetSession();

@@ -9,6 +9,10 @@ public enum SessionMode : byte
 
     /// <summary>The replica is out of the record: what differs is copied first.</summary>
     Resync,
+
+    /// <summary>A session whose link ended goes on over another: only to the process that had it. The sequence of HelloAnswer says up to where
+    /// it has applied the stream.</summary>
+    Resumed,
 }
 
 /// <summary>The first frame of a session, from the host that serves the volume.</summary>
@@ -29,6 +33,9 @@ public sealed record Hello(
     /// <summary>Directories of the module (<see cref="ModuleRoots"/>).</summary>
     public int Directories { get; init; } = 1;
 
+    /// <summary>Of <see cref="SessionMode.Resumed"/>: names the first session of the unbroken sequence of frames.</summary>
+    public Guid Stream { get; init; }
+
     public int Write(Span<byte> payload)
     {
         var writer = new WireWriter(payload);
@@ -42,6 +49,8 @@ public sealed record Hello(
         writer.Guid(PendingSyncBase);
         writer.Byte((byte)Mode);
         writer.Int32(Directories);
+        if (Mode == SessionMode.Resumed)
+            writer.Guid(Stream);
         return writer.Length;
     }
 
@@ -58,7 +67,9 @@ public sealed record Hello(
         {
             Directories = reader.Int32(),
         };
-        return reader.Complete && hello.Mode is SessionMode.InSync or SessionMode.Resync ? hello : null;
+        if (hello.Mode == SessionMode.Resumed)
+            hello = hello with { Stream = reader.Guid() };
+        return reader.Complete && Enum.IsDefined(hello.Mode) ? hello : null;
     }
 }
 

@@ -47,10 +47,7 @@ public sealed partial class SourceMachine
         {
             if (!MaySend(0))
                 return false;
-            var header = Number(slot, FrameKind.Flush, 0, operation.WithPeer) with
-            {
-                Flags = operation.DataOnly ? FrameFlags.DataOnly : FrameFlags.None, OffsetBytes = slot,
-            };
+            var header = FlushFrame(Number(slot, FrameKind.Flush, 0, operation.WithPeer), slot);
             operation.Link = _link;
             operation.FlushToken = _marks.Map.BeginFlush(operation.Object, []);
             // The flush of a resync has to write what was copied, which may fill the peer's page cache; no guest waits for it.
@@ -62,6 +59,11 @@ public sealed partial class SourceMachine
         _effects.LocalFlush(slot, operation.Object, operation.DataOnly);
         return true;
     }
+
+    private FrameHeader FlushFrame(in FrameHeader header, int slot) => header with
+    {
+        Kind = FrameKind.Flush, Flags = _operations[slot].DataOnly ? FrameFlags.DataOnly : FrameFlags.None, OffsetBytes = slot,
+    };
 
     /// <summary>The local part of a flush has ended.</summary>
     public void LocalFlushed(int slot, int errno)

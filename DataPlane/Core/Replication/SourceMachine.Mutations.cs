@@ -63,7 +63,7 @@ public sealed partial class SourceMachine
             return EndMutation(slot, LinuxError.InputOutput, sent: false);
         if (operation.Step == Step.Line)
         {
-            if (_inLine != NobodyInLine || _manifestWanted)
+            if (_inLine != NobodyInLine || _manifestWanted || !IsNextInLine(slot))
                 return false;
             _inLine = slot;
             operation.Step = Step.Range;
@@ -94,6 +94,17 @@ public sealed partial class SourceMachine
             return true;
         }
         return operation.Step != Step.Send || AdvanceMutationSend(slot);
+    }
+
+    /// <summary>Nobody came before. Who overtook one that overlaps would hold the line and wait for it for ever.</summary>
+    private bool IsNextInLine(int slot)
+    {
+        for (var waits = _waiting.First; waits >= 0; waits = _waiting.After(waits))
+        {
+            if (_operations[waits] is { Kind: OperationKind.Mutation, Step: Step.Line })
+                return waits == slot;
+        }
+        return true;
     }
 
     private static bool CutsContent(Mutation mutation) => mutation.Kind == MutationKind.SetAttributes && mutation.Mask.HasFlag(AttributeMask.Size);
@@ -179,6 +190,9 @@ public sealed partial class SourceMachine
             return EndMutation(slot, 0, sent: false);
         if (!_mirrorsMutations)
         {
+            // It is in line, so the order stays.
+            if (Resuming)
+                return false;
             // A member that is out of reach: the operation is done here and held until the record says what the peer is.
             if (_peer == PeerPart.Member)
                 _ledger.NeedsPeer(slot);

@@ -7,8 +7,8 @@ namespace Pollux.DataPlane.Core.Replication;
 //   AttachPeer ─► dial ─► Hello ─► HelloAnswer, MarksChunk…, Ready ─► up (in sync, or resync) ─► lost ─┐
 //                  ▲────────────────────────── pause, with jitter ◄─────────────────────────────────────┘
 //
-// A session that ends while the peer may be a member is not replaced: operations are held until the record says what the peer is
-// (rule S4), and a new attachment follows. An in-sync session that was never up may be tried again: nothing was sent.
+// A session that ends while the peer may be a member is resumed (.Resumption) or not replaced: operations are held until the record says
+// what the peer is (rule S4), and a new attachment follows. An in-sync session that was never up may be tried again: nothing was sent.
 public sealed partial class SourceMachine
 {
     private const long PauseMsMin = 100;
@@ -93,12 +93,13 @@ public sealed partial class SourceMachine
             return;
         }
         var state = _surroundings.State;
-        var session = _surroundings.NewGuid();
+        var session = _greetingSession = _surroundings.NewGuid();
         var hello = new Hello(
             _options.Module, session, _options.Incarnation, _epoch, state.Record.Incarnation, state.SyncBase, state.PendingSyncBase,
-            _attachedInSync ? SessionMode.InSync : SessionMode.Resync)
+            Resuming ? SessionMode.Resumed : _attachedInSync ? SessionMode.InSync : SessionMode.Resync)
         {
             Directories = _options.Directories,
+            Stream = Resuming ? _stream : Guid.Empty,
         };
         var payload = PayloadOf(2048);
         var length = hello.Write(payload);
@@ -107,17 +108,23 @@ public sealed partial class SourceMachine
         _effects.NameSession(link, session);
     }
 
-    public void DialFailed(int attempt, string reason)
+    /// <param name="refused">The peer's machine answers and nobody listens there: the process that had the session is gone.</param>
+    public void DialFailed(int attempt, string reason, bool refused = false)
     {
-        if (attempt == _attempt && _phase == SessionPhase.Dialling)
+        if (attempt != _attempt || _phase != SessionPhase.Dialling)
+            return;
+        if (Resuming && refused)
+            GiveUpResuming(reason);
+        else
             EndTry(reason, refusal: null);
+        Settle();
     }
 
     /// <summary>The link has ended by itself: the peer, the network, or bytes that are no frame.</summary>
     public void LinkEnded(int link, string reason)
     {
         if (link == _link && _link != 0)
-            EndSession(reason);
+            EndSession(reason, byLink: true);
         else if (link == _greetingLink && _greetingLink != 0)
             EndTry(reason, refusal: null);
         Settle();
@@ -185,7 +192,7 @@ public sealed partial class SourceMachine
             if (header.Kind == FrameKind.Refused && Refusal.Read(payload) is { } refusal)
                 EndTry($"{refusal.Code}: {refusal.Text}", refusal);
             else if (header.Kind == FrameKind.HelloAnswer && HelloAnswer.Read(payload) is { } answer)
-                Answered(answer);
+                Answered(answer, header.Sequence);
             else
                 EndTry($"the peer answered the greeting with {header.Kind}", refusal: null);
         }
@@ -199,18 +206,19 @@ public sealed partial class SourceMachine
         }
     }
 
-    private void Answered(HelloAnswer answer)
+    /// <param name="applied">Of the stream that is to be resumed.</param>
+    private void Answered(HelloAnswer answer, ulong applied)
     {
         var state = _surroundings.State;
         // The replica has checked the same against its own state (NotInSync); both must be sure.
-        if (_attachedInSync && (answer.DataState != DataState.UpToDate || answer.SyncBase != state.SyncBase || answer.RecordEpoch != _epoch
-            || answer.MarksDamaged || _adopted > 0))
+        var differs = answer.DataState != DataState.UpToDate || answer.SyncBase != state.SyncBase || answer.RecordEpoch != _epoch || answer.MarksDamaged;
+        if (Resuming ? differs || answer.Incarnation != _peerIncarnation : _attachedInSync && (differs || _adopted > 0))
         {
             var refusal = new Refusal(RefusalCode.NotInSync, $"the peer's copy is {answer.DataState} in epoch {answer.RecordEpoch}, or has another base");
             EndTry($"{refusal.Code}: {refusal.Text}", refusal);
             return;
         }
-        (_answer, _phase) = (answer, SessionPhase.Marks);
+        (_answer, _phase, _appliedThere) = (answer, SessionPhase.Marks, applied);
     }
 
     /// <summary>Takes over the peer's marks (rule S6). An in-sync peer has none that count.</summary>
@@ -220,7 +228,7 @@ public sealed partial class SourceMachine
         {
             if (!ObjectRange.TryRead(payload, out var range))
                 return false;
-            if (!_attachedInSync)
+            if (!_attachedInSync && !Resuming)
                 _marks.Map.Mark(range, MarkKinds.Dirty);
         }
         return payload.IsEmpty;
@@ -228,14 +236,21 @@ public sealed partial class SourceMachine
 
     private void Begin()
     {
-        (_link, _greetingLink, _phase) = (_greetingLink, 0, SessionPhase.Up);
-        _ledger.NewSession();
-        _mirrorsMutations = _mirrorsWrites = _attachedInSync;
-        _peer = _attachedInSync ? PeerPart.Member : PeerPart.Syncing;
+        var resumes = Resuming;
+        (_link, _greetingLink, _phase, _upMs) = (_greetingLink, 0, SessionPhase.Up, _nowMs);
+        if (!resumes)
+            BeginStream();
+        _mirrorsMutations = _mirrorsWrites = resumes || _attachedInSync;
+        _peer = _mirrorsWrites ? PeerPart.Member : PeerPart.Syncing;
         _waitingFor = null;
         _watchedApplied = 0;
         ExpectProgress();
         (_heardMs, _changed) = (_nowMs, true);
+        if (resumes)
+        {
+            Resume();
+            return;
+        }
         _effects.SessionUp(_answer!.Incarnation);
         if (!_attachedInSync)
             BeginResync(_answer);
@@ -248,6 +263,15 @@ public sealed partial class SourceMachine
             _effects.CloseLink(_greetingLink, reason, afterSending: false);
         (_greetingLink, _phase, _answer) = (0, SessionPhase.None, null);
         _waitingFor = reason;
+        if (Resuming)
+        {
+            // Who refuses has no memory of the stream, and will not get it back.
+            if (refusal is not null)
+                GiveUpResuming(reason);
+            else
+                DialAfterPause();
+            return;
+        }
         // The peer of a handover may need a moment until it follows: that is no loss yet.
         var hopeful = _attachedInSync && refusal is null or { Passing: true } && _nowMs - _attachedMs < _options.Timings.DegradeAfterMs;
         if (!_lossReported && !hopeful)
@@ -256,18 +280,23 @@ public sealed partial class SourceMachine
     }
 
     /// <summary>Ends the session from this side.</summary>
-    private void LoseSession(string reason)
+    /// <param name="byLink">The link is to blame: another may do better.</param>
+    private void LoseSession(string reason, bool byLink = false)
     {
         if (_link == 0)
             return;
         _effects.CloseLink(_link, reason, afterSending: false);
-        EndSession(reason);
+        EndSession(reason, byLink);
     }
 
     /// <summary>The session is over. A peer that may be a member keeps its part: what waits for it is held until <see cref="DetachPeer"/>.</summary>
-    private void EndSession(string reason)
+    private void EndSession(string reason, bool byLink)
     {
+        var link = _link;
         var holds = LeaveSession(reason);
+        if (holds && byLink && TryBeginResuming(link, reason))
+            return;
+        EndResuming();
         // A peer that comes up and fails again, with its disk full say, is not dialled any faster for it.
         if (_nowMs - _triedMs > PauseMsMax)
             _pauseMs = PauseMsMin;
@@ -296,6 +325,7 @@ public sealed partial class SourceMachine
     {
         _attached = false;
         _attempt++;
+        EndResuming();
         if (_greetingLink != 0)
             _effects.CloseLink(_greetingLink, reason, afterSending: false);
         (_greetingLink, _dialDueMs) = (0, 0);
@@ -347,7 +377,11 @@ public sealed partial class SourceMachine
         WatchWaiting();
         if (_stopping)
             return;
-        if (_phase is SessionPhase.Dialling or SessionPhase.Greeting or SessionPhase.Marks && _nowMs > _handshakeDueMs)
+        if (Resuming && _nowMs >= _resumeDueMs)
+        {
+            GiveUpResuming($"no other link within {_options.ResumeDeadlineMs} ms");
+        }
+        else if (_phase is SessionPhase.Dialling or SessionPhase.Greeting or SessionPhase.Marks && _nowMs > _handshakeDueMs)
         {
             _attempt++;
             EndTry("the peer could not be reached in time", refusal: null);
@@ -380,7 +414,8 @@ public sealed partial class SourceMachine
         else if (_nowMs - _progressMs > _options.ProgressDeadlineMs)
         {
             LoseSession(
-                $"the peer owes acknowledgements of {_ledger.LastSent - _ledger.LastApplied} frames ({_ledger.UnacknowledgedBytes} bytes) for more than {_options.ProgressDeadlineMs} ms");
+                $"the peer owes acknowledgements of {_ledger.LastSent - _ledger.LastApplied} frames ({_ledger.UnacknowledgedBytes} bytes) for more than {_options.ProgressDeadlineMs} ms",
+                byLink: true);
             return;
         }
         if (_flushesOut > 0 && FirstFlushDueMs() < _nowMs)
@@ -391,7 +426,7 @@ public sealed partial class SourceMachine
         var silenceMs = _nowMs - _heardMs;
         if (silenceMs > _options.ProgressDeadlineMs * 2)
         {
-            LoseSession($"nothing was heard from the peer for {silenceMs} ms");
+            LoseSession($"nothing was heard from the peer for {silenceMs} ms", byLink: true);
         }
         else if (silenceMs > _options.ProgressDeadlineMs / 2 && _nowMs - _pingedMs > _options.ProgressDeadlineMs / 4)
         {

@@ -230,6 +230,9 @@ public sealed partial class SourceMachine
         }
         else if (operation.Link == 0 || operation.Link != _link)
         {
+            // The peer may have applied it: the copies are equal no more.
+            if (Resuming && operation.Link == _brokenLink)
+                GiveUpResuming($"a write that the peer may have failed here ({LinuxError.Describe(errno)})");
             EndWrite(slot, errno, 0);
         }
         else
@@ -263,7 +266,7 @@ public sealed partial class SourceMachine
     {
         if (_orphans.Contains(operation.Object))
             return;
-        if (operation.Link != 0 && operation.Link == _link)
+        if (IsSent(operation))
             _marks.Map.MarkWritten(operation.Object, operation.StartBytes, operation.EndBytes - operation.StartBytes);
         else
             _marks.Map.MarkDirty(operation.Object, operation.StartBytes, operation.EndBytes - operation.StartBytes);

@@ -178,6 +178,17 @@ public sealed class WriteLedger
         return sequence;
     }
 
+    /// <summary>Who sent a frame that is not acknowledged, if that operation still holds what it sent.</summary>
+    public bool Holds(ulong sequence, out int slot)
+    {
+        slot = _sentSlot[sequence % UnacknowledgedMax];
+        return slot >= 0 && _slots[slot].InUse && _slots[slot].Sequence == sequence;
+    }
+
+    /// <summary>A flush whose frame the peer has taken, and that it has not confirmed.</summary>
+    public bool AwaitsFlush(int slot, ulong upTo) =>
+        _slots[slot] is { InUse: true, Kind: OperationKind.Flush, Sequence: > 0, PeerDone: false } entry && entry.Sequence <= upTo;
+
     /// <summary>The operation waits for the peer although it could not be sent: the peer may be a member that is out of reach.</summary>
     public void NeedsPeer(int slot) => _slots[slot].NeedsPeer = true;
 

@@ -27,7 +27,7 @@ internal sealed class FaultPlan(World world)
     {
         var host = random.Of(world.Hosts);
         var shortMs = random.Between(50, 3 * world.DetectionMs);
-        switch (random.Between(0, 22))
+        switch (random.Between(0, 25))
         {
             case 0: world.Cut(host, shortMs); break;
             case 1:
@@ -70,8 +70,20 @@ internal sealed class FaultPlan(World world)
             // A long file takes too long to be hashed again and again.
             case 21 when world.Layout.Files.Count == 2: host.Engine?.Verify(random.Chance(500)); break;
             case 22: LosePower(host); break;
+            case 23:
+            case 24: BreakLinks(host); break;
+            case 25:
+                for (var times = random.Between(2, 8); times > 0; times--)
+                    world.Schedule.After(random.Between(0, world.DetectionMs), () => BreakLinks(host));
+                break;
             case 15 when random.Chance(100): host.Feed(new RoleInput.LocalFault("I/O error")); break;
         }
+    }
+
+    private void BreakLinks(SimHost host)
+    {
+        world.Say("fault", $"links of {host.Name} are reset");
+        host.Engine?.BreakLinks();
     }
 
     private void CrashProcess(SimHost host, string why)

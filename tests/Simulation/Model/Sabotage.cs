@@ -69,4 +69,7 @@ internal enum Sabotage
 
     /// <summary>Frames are taken whatever their checksum says (breaks S1, S6).</summary>
     ChecksumIgnored,
+
+    /// <summary>A replica says that it has applied one frame more of the stream than it has (breaks S2).</summary>
+    ResumedSkipsAFrame,
 }

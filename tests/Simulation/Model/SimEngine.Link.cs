@@ -77,8 +77,15 @@ internal sealed partial class SimEngine : ISimLinkUser
             return;
         }
 
-        After(machines, reached ? 1 : world.Random.Between(100, 900), () => Turn(() => source!.DialFailed(attempt, reached ? "refused" : "unreachable")));
+        After(machines, reached ? 1 : world.Random.Between(100, 900), () => Turn(() => source!.DialFailed(attempt, reached ? "refused" : "unreachable", refused: reached)));
     }));
+
+    /// <summary>Connections end; both processes live.</summary>
+    public void BreakLinks()
+    {
+        foreach (var wire in wires.Values.ToList())
+            wire.End.Break("reset");
+    }
 
     int IPeerLink.SendRoomBytes(int link) =>
         wires.TryGetValue(link, out var wire) ? Math.Max(wire.End.RoomBytes - wire.QueuedThisTurnBytes, 0) : 0;
@@ -87,7 +94,9 @@ internal sealed partial class SimEngine : ISimLinkUser
     {
         if (!wires.TryGetValue(link, out var wire))
             return;
-        var head = header;
+        var head = header.Kind == FrameKind.HelloAnswer && header.Sequence > 0 && world.Sabotage == Sabotage.ResumedSkipsAFrame
+            ? header with { Sequence = header.Sequence + 1 }
+            : header;
         var copy = payload.ToArray();
         wire.QueuedThisTurnBytes += FrameHeader.SizeBytes + copy.Length;
         effects.Add(() => Send(wire, head, copy));
@@ -284,6 +293,8 @@ internal sealed partial class SimEngine : ISimLinkUser
         }
 
         wire.Greeted = true;
+        if (hello.Mode == SessionMode.Resumed)
+            world.Say(host.Name, "is asked to resume a session");
         targetIsOverwritten = hello.Mode == SessionMode.Resync;
         Turn(() => replica.Accepted(wire.Number, hello));
         return wires.ContainsKey(wire.Number);

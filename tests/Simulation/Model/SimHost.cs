@@ -280,6 +280,8 @@ internal sealed class SimHost
     {
         if (ask.Request.Change != RecordChange.Look)
             Say($"asks {ask.Request.Change} at epoch {ask.Request.ExpectedEpoch}");
+        if (ask.Request.Change == RecordChange.Join)
+            world.Truth.JoinAsked(this, ask.Request.ExpectedEpoch);
         world.Arbiter.Ask(this, ask);
     }
 

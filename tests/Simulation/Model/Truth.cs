@@ -11,6 +11,7 @@ internal sealed class Truth(World world)
 {
     private readonly Dictionary<long, string> writerOfEpoch = [];
     private long epochAcknowledgedMax;
+    private (SimHost? Peer, long Epoch) joinAsked;
 
     public long Acknowledged { get; private set; }
 
@@ -85,10 +86,13 @@ internal sealed class Truth(World world)
         Require(writerOfEpoch[epoch] == host.Name, $"S1: {host.Name} and {writerOfEpoch[epoch]} both acknowledged in epoch {epoch}");
     }
 
+    /// <summary>A member is in from the moment of asking (S2), and may be granted when whoever asked is gone.</summary>
+    public void JoinAsked(SimHost by, long expectedEpoch) => joinAsked = (by.Peer, expectedEpoch);
+
     public void PowerLost(SimHost host)
     {
-        // A member is in from the moment of asking (S2).
-        if (!world.Members.Contains(host) && host.Peer.Engine is not { HoldsForPeer: true })
+        var asked = joinAsked.Peer == host && joinAsked.Epoch == world.Arbiter.Record.Epoch;
+        if (!world.Members.Contains(host) && !asked && host.Peer.Engine is not { HoldsForPeer: true })
             return;
         foreach (var cell in world.Layout.Cells)
             cell.MemberLostPower();

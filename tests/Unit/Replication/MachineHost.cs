@@ -319,7 +319,8 @@ internal sealed class MachineHost(string name, MachinePairClock clock) : IEngine
     {
         if (!Reachable || Peer.Replica is null)
         {
-            Source?.DialFailed(attempt, "unreachable");
+            // A machine without the process refuses; one that is not in reach says nothing.
+            Source?.DialFailed(attempt, Reachable ? "refused" : "unreachable", refused: Reachable);
             return;
         }
         Link?.Break("replaced");

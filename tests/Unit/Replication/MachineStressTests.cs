@@ -64,6 +64,9 @@ public sealed class MachineStressTests
                 case 17:
                     a.Source!.Unfreeze();
                     break;
+                case 19 when random.Below(3) == 0:
+                    a.Link?.Break("cut");
+                    break;
                 case 18 when a.Source!.StartVerify(repair: false, long.MaxValue, out _):
                     break;
                 default:

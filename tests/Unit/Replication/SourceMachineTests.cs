@@ -86,7 +86,7 @@ public sealed class SourceMachineTests
         A.Write(1, file, 0, MachinePair.Bytes(4096));
         _pair.Run();
         B.Crash();
-        _pair.Run();
+        _pair.Pass(200);
         Assert.Contains(A.Events, e => e.StartsWith("lost", StringComparison.Ordinal));
         A.Write(2, file, KiB64, MachinePair.Bytes(4096));
         A.Flush(3, file);
@@ -99,7 +99,7 @@ public sealed class SourceMachineTests
     }
 
     [Fact]
-    public void A_silent_member_is_given_up_after_the_progress_deadline()
+    public void A_silent_member_is_given_up_after_the_progress_deadline_and_the_time_for_another_link()
     {
         _pair.ServeMirrored();
         var file = _pair.Create("f");
@@ -107,7 +107,7 @@ public sealed class SourceMachineTests
         A.Write(1, file, 0, MachinePair.Bytes(4096));
         _pair.Pass(1_500);
         Assert.DoesNotContain(A.Events, e => e.StartsWith("lost", StringComparison.Ordinal));
-        _pair.Pass(1_000);
+        _pair.Pass(1_500 + A.Options.ResumeDeadlineMs);
         Assert.Contains(A.Events, e => e.Contains("owes acknowledgements", StringComparison.Ordinal));
     }
 
