@@ -5,13 +5,13 @@ using Pollux.DataPlane.Native;
 
 namespace Pollux.DataPlane.Fuse;
 
-/// <summary>Reads the requests of one connection on an event loop, without blocking, several in a turn. What the handler cannot do there
-/// goes to the lane with its buffer.</summary>
+/// <summary>Reads the requests of one connection on an event loop, without blocking, several in a turn. READs go through the loop's ring;
+/// what the handler cannot do there goes to the lane with its buffer.</summary>
 /// <remarks>
 /// A buffer belongs to its request from the read until the handler is through with it: the channel holds one reference while it hands the
 /// request over, a handler that needs the data longer takes its own. All replies go to the one descriptor.
 /// <code>
-/// reading ──ENODEV, ECONNABORTED──► draining (the lane has requests) ──► ended
+/// reading ──ENODEV, ECONNABORTED──► draining (the lane or the ring has requests) ──► ended
 /// </code>
 /// State belongs to the loop's thread.
 /// </remarks>
@@ -28,9 +28,10 @@ internal sealed unsafe class FuseChannel : ILoopSource
     private readonly Action<Exception> _fault;
     private readonly Action _ended;
     private readonly RequestWork?[] _works;
+    private readonly ReadWork?[] _reads;
     private readonly int _messageBytesMax;
     private readonly int _argumentBytes = sizeof(FuseInHeader) + sizeof(FuseWriteIn);
-    private int _atLane;
+    private int _elsewhere;
     private bool _draining;
     private long _requests;
 
@@ -39,6 +40,7 @@ internal sealed unsafe class FuseChannel : ILoopSource
     {
         (_place, _device, _handler, _replier, _fault, _ended) = (place, device, handler, replier, fault, ended);
         _works = new RequestWork?[place.Buffers.Count];
+        _reads = new ReadWork?[place.Buffers.Count];
         _messageBytesMax = _argumentBytes + BufferPool.PayloadBytesMax + BufferPool.TailBytes;
         Descriptor = (int)device.DangerousGetHandle();
     }
@@ -85,7 +87,7 @@ internal sealed unsafe class FuseChannel : ILoopSource
     {
         _fault(cause);
         _draining = true;
-        if (_atLane == 0)
+        if (_elsewhere == 0)
             End();
     }
 
@@ -101,7 +103,10 @@ internal sealed unsafe class FuseChannel : ILoopSource
         _place.Buffers.Touched(buffer, Math.Max(0, count - _argumentBytes));
         try
         {
-            if (Dispatch(new FuseRequest(message, _place.Buffers.Payload(buffer), BufferPool.PayloadBytesMax, 0), buffer))
+            var request = new FuseRequest(message, _place.Buffers.Payload(buffer), BufferPool.PayloadBytesMax, 0);
+            if (request.Opcode == FuseOpcode.Read && TryBeginRead(request, buffer))
+                return;
+            if (Dispatch(request, buffer))
             {
                 _place.Buffers.Release(buffer);
                 return;
@@ -114,8 +119,45 @@ internal sealed unsafe class FuseChannel : ILoopSource
             _fault(e);
             return;
         }
-        _atLane++;
+        _elsewhere++;
         _place.Lane.Put(_works[buffer] ??= new RequestWork(this, buffer));
+    }
+
+    private bool TryBeginRead(in FuseRequest request, int buffer)
+    {
+        if (_place.Loop.Ring is not { } ring || !_handler.TryBeginRead(request, out var read))
+            return false;
+        var work = _reads[buffer] ??= new ReadWork(this, buffer);
+        work.File = read.File;
+        if (!ring.TryRead(read.File.Fd, request.PayloadPointer, read.Bytes, read.OffsetBytes, work))
+        {
+            read.File.Release();
+            return false;
+        }
+        _place.Buffers.Touched(buffer, read.Bytes);
+        _elsewhere++;
+        return true;
+    }
+
+    private void ReadEnded(int buffer, int result)
+    {
+        _elsewhere--;
+        try
+        {
+            var payload = _place.Buffers.Payload(buffer);
+            var request = new FuseRequest(payload - _argumentBytes, payload, BufferPool.PayloadBytesMax, 0);
+            if (!_handler.TryEndRead(request, result, _replier))
+            {
+                _elsewhere++;
+                _place.Lane.Put(_works[buffer] ??= new RequestWork(this, buffer));
+                return;
+            }
+        }
+        catch (Exception e)
+        {
+            _fault(e);
+        }
+        Returned(buffer);
     }
 
     /// <returns>False: it is one for the lane.</returns>
@@ -146,16 +188,21 @@ internal sealed unsafe class FuseChannel : ILoopSource
 
     private void BackFromLane(int buffer)
     {
+        _elsewhere--;
+        Returned(buffer);
+    }
+
+    private void Returned(int buffer)
+    {
         _place.Buffers.Release(buffer);
-        _atLane--;
-        if (_draining && _atLane == 0)
+        if (_draining && _elsewhere == 0)
             End();
     }
 
     private void Drain()
     {
         _draining = true;
-        if (_atLane == 0)
+        if (_elsewhere == 0)
             End();
     }
 
@@ -183,6 +230,18 @@ internal sealed unsafe class FuseChannel : ILoopSource
             _handled = true;
             // A loop that has ended by a fault has aborted the connection; its buffers are not used again.
             _ = channel._place.Loop.Post(this);
+        }
+    }
+
+    private sealed class ReadWork(FuseChannel channel, int buffer) : RingWork
+    {
+        public IRingFile? File { get; set; }
+
+        public override void Completed(int result)
+        {
+            File!.Release();
+            File = null;
+            channel.ReadEnded(buffer, result);
         }
     }
 }

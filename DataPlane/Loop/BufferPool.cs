@@ -39,6 +39,7 @@ internal sealed unsafe class BufferPool : IDisposable
     private readonly int[] _references;
     private readonly int[] _touchedBytes;
     private int _freeCount;
+    private bool _disposed;
 
     public BufferPool(int buffers = BuffersDefault)
     {
@@ -108,6 +109,9 @@ internal sealed unsafe class BufferPool : IDisposable
 
     public void Dispose()
     {
+        // The address may be somebody else's by the time of a second call.
+        if (Interlocked.Exchange(ref _disposed, true))
+            return;
         var resident = 0L;
         foreach (var bytes in _touchedBytes)
             resident += bytes;

@@ -32,8 +32,10 @@ internal interface ILoopOwner
 /// <summary>One thread that waits for descriptors and posted work, and never blocks elsewhere but in short disk calls.</summary>
 /// <remarks>
 /// A turn: posted work, then the sources that are ready, then <see cref="ILoopOwner.EndTurn"/>, and again until nothing is left; only then
-/// poll(2). State that belongs to the loop needs no lock. Others reach it by <see cref="Post"/>.
-/// <para>The thread ends when <see cref="Dispose"/> was called and no source is left, so that a mount is served to its end.</para>
+/// poll(2). What the turn has prepared for the <see cref="Ring"/> is submitted before its end and after it. State that belongs to the loop
+/// needs no lock. Others reach it by <see cref="Post"/>.
+/// <para>The thread ends when <see cref="Dispose"/> was called, no source is left and nothing is in flight, so that a mount is served to its
+/// end.</para>
 /// </remarks>
 internal sealed unsafe class EventLoop : IDisposable
 {
@@ -68,6 +70,12 @@ internal sealed unsafe class EventLoop : IDisposable
             throw new IOException($"eventfd: {Errno.Describe(Marshal.GetLastPInvokeError())}");
         _thread = new Thread(RunGuarded) { IsBackground = true, Name = name };
     }
+
+    /// <summary>Reads and writes beside the loop; null where the kernel has none. The loop's thread only.</summary>
+    public IoRing? Ring { get; private set; }
+
+    /// <summary>The thread has ended and left nothing in flight: memory that the ring was given is free again.</summary>
+    public bool EndedClean { get; private set; }
 
     /// <summary>The calling thread is the loop's.</summary>
     public bool IsCurrent => Thread.CurrentThread == _thread;
@@ -147,13 +155,16 @@ internal sealed unsafe class EventLoop : IDisposable
                 source.LoopFaulted(fault);
             _faulted(fault);
         }
+        EndedClean = Ring is null or { Open: 0 };
+        Ring?.Dispose();
         _ = LoopNative.Close(_event);
     }
 
     private void Run()
     {
-        var descriptors = stackalloc LoopNative.PollDescriptor[SourcesMax + 1];
-        var watched = new ILoopSource?[SourcesMax + 1];
+        var descriptors = stackalloc LoopNative.PollDescriptor[SourcesMax + 2];
+        var watched = new ILoopSource?[SourcesMax + 2];
+        Ring = IoRing.TryOpen();
         var tickMs = Environment.TickCount64 + TickMs;
         while (true)
         {
@@ -171,18 +182,21 @@ internal sealed unsafe class EventLoop : IDisposable
             var worked = DoPosted();
             for (var i = 1; i < count; i++)
             {
-                // A source that was removed by an earlier one of this turn is not called any more.
-                if (descriptors[i].Returned != 0 && _sources.Contains(watched[i]!))
-                    watched[i]!.Ready(descriptors[i].Returned);
+                // A source that was removed by an earlier one of this turn is not called any more; the ring is none.
+                if (descriptors[i].Returned != 0 && watched[i] is { } source && _sources.Contains(source))
+                    source.Ready(descriptors[i].Returned);
             }
+            _ = Ring?.Run();
             if (nowMs >= tickMs)
             {
                 tickMs = nowMs + TickMs;
                 _owner.Tick(nowMs);
             }
-            _owner.EndTurn();
+            do
+                _owner.EndTurn();
+            while (Ring is not null && Ring.Run());
             Volatile.Write(ref _turnBeganMs, 0);
-            if (!worked && _sources.Count == 0 && Ended())
+            if (!worked && _sources.Count == 0 && Ring is null or { Open: 0 } && Ended())
                 return;
         }
     }
@@ -202,6 +216,11 @@ internal sealed unsafe class EventLoop : IDisposable
     {
         descriptors[0] = new LoopNative.PollDescriptor { Descriptor = _event, Events = LoopNative.PollIn };
         var count = 1;
+        if (Ring is { Open: > 0 } ring)
+        {
+            watched[count] = null;
+            descriptors[count++] = new LoopNative.PollDescriptor { Descriptor = ring.Descriptor, Events = LoopNative.PollIn };
+        }
         foreach (var source in _sources)
         {
             if (source.Interest is not 0 and var interest)

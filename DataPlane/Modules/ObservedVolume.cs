@@ -1,4 +1,6 @@
+using System.Diagnostics.CodeAnalysis;
 using Pollux.DataPlane.Fuse;
+using Pollux.DataPlane.Loop;
 using Pollux.DataPlane.Storage;
 using Pollux.DataPlane.Volumes;
 
@@ -28,6 +30,10 @@ internal sealed class ObservedVolume(IModuleVolume volume, Action firstWrite) : 
 
     bool ILoopVolume.TryReadOnLoop(ulong handle, long offsetBytes, Span<byte> target, out int errno, out int count) =>
         _onLoop!.TryReadOnLoop(handle, offsetBytes, target, out errno, out count);
+
+    bool ILoopVolume.GivesReads => _onLoop!.GivesReads;
+
+    bool ILoopVolume.TryHold(ulong handle, [NotNullWhen(true)] out IRingFile? file) => _onLoop!.TryHold(handle, out file);
 
     public int Lookup(ulong parent, ReadOnlySpan<byte> name, out ObjectAttributes attributes) => volume.Lookup(parent, name, out attributes);
     public void Forget(ulong obj, ulong count) => volume.Forget(obj, count);

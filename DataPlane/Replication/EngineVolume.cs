@@ -1,4 +1,6 @@
+using System.Diagnostics.CodeAnalysis;
 using Pollux.DataPlane.Fuse;
+using Pollux.DataPlane.Loop;
 using Pollux.DataPlane.Native;
 using Pollux.DataPlane.Storage;
 using Pollux.DataPlane.Volumes;
@@ -98,10 +100,14 @@ internal sealed class EngineVolume(SourceShell shell, IVolumeCompletions complet
         return MayRead() ? error : Errno.EIO;
     }
 
+    public bool GivesReads => !_freezing && _gate == ReadGate.Open;
+
+    public bool TryHold(ulong handle, [NotNullWhen(true)] out IRingFile? file) => Store.TryHold(handle, out file);
+
     public bool TryReadOnLoop(ulong handle, long offsetBytes, Span<byte> target, out int errno, out int count)
     {
         (errno, count) = (0, 0);
-        if (_freezing || _gate != ReadGate.Open)
+        if (!GivesReads)
             return false;
         errno = Store.ReadNow(handle, offsetBytes, target, out count);
         return errno != Errno.EAGAIN && !_freezing;

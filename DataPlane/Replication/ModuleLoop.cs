@@ -21,6 +21,7 @@ internal sealed class ModuleLoop : ILoopOwner, IDisposable
     private readonly long _stallMs;
     private readonly Action<string> _fault;
     private bool _stallTold;
+    private bool _disposed;
     private EngineShell? _shell;
 
     /// <param name="stall">A turn that lasts this long is a fault of this copy: its disk hangs.</param>
@@ -95,6 +96,8 @@ internal sealed class ModuleLoop : ILoopOwner, IDisposable
     /// <summary>The thread ends when the last source has gone. Nothing is waited for.</summary>
     public void Dispose()
     {
+        if (Interlocked.Exchange(ref _disposed, true))
+            return;
         _watchdog.Dispose();
         Loop.Dispose();
         ThreadPool.UnsafeQueueUserWorkItem(
@@ -102,8 +105,8 @@ internal sealed class ModuleLoop : ILoopOwner, IDisposable
             {
                 // A mount that is still there is served until it ends; a disk call that never ends keeps its thread.
                 loop.Loop.Join(Timeout.InfiniteTimeSpan);
-                // A call that hangs in a lane still has its buffer: then the address space is left alone.
-                if (loop.Front.IsIdle && loop.Disk.IsIdle)
+                // A call that hangs in a lane, or is in flight, still has its buffer: then the address space is left alone.
+                if (loop.Loop.EndedClean && loop.Front.IsIdle && loop.Disk.IsIdle)
                     loop.Buffers.Dispose();
                 loop.Front.Dispose();
                 loop.Disk.Dispose();

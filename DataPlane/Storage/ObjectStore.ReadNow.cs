@@ -1,3 +1,5 @@
+using System.Diagnostics.CodeAnalysis;
+using Pollux.DataPlane.Loop;
 using Pollux.DataPlane.Native;
 
 namespace Pollux.DataPlane.Storage;
@@ -5,6 +7,14 @@ namespace Pollux.DataPlane.Storage;
 // Reads that must not wait for a disk.
 public sealed unsafe partial class ObjectStore
 {
+    /// <summary>Holds a file that is open, for reading beside the caller's thread.</summary>
+    /// <returns>False: it is not open yet, or no longer there.</returns>
+    internal bool TryHold(ulong obj, [NotNullWhen(true)] out IRingFile? file)
+    {
+        file = nodes.TryGetValue(obj, out var node) && TryCached(node, out var descriptor) ? descriptor : null;
+        return file is not null;
+    }
+
     /// <summary>Reads from the page cache only.</summary>
     /// <returns>0; EAGAIN if not all of it is there or the file is not open yet; or another errno.</returns>
     /// <param name="count">Bytes read; fewer than asked only at the end of the file.</param>

@@ -3,7 +3,7 @@ using Pollux.DataPlane.Native;
 
 namespace Pollux.DataPlane.Volumes;
 
-// The hot path of a volume on an event loop: writes, flushes of a file, reads from the page cache. All else goes to Handle.
+// The hot path of a volume on an event loop: writes, flushes of a file, reads. All else goes to Handle.
 public sealed partial class FuseVolume
 {
     public bool TryHandleOnLoop(in FuseRequest request, int buffer, FuseReplier reply)
@@ -24,6 +24,33 @@ public sealed partial class FuseVolume
             default:
                 return false;
         }
+    }
+
+    bool IFuseHandler.TryBeginRead(in FuseRequest request, out PlannedRead read)
+    {
+        read = default;
+        if (_onLoop is not { GivesReads: true })
+            return false;
+        ref readonly var wanted = ref request.As<FuseReadIn>();
+        var bytes = (int)Math.Min(wanted.Size, (uint)request.PayloadCapacity);
+        if (wanted.Offset > (ulong)(long.MaxValue - bytes) || !_onLoop.TryHold(wanted.Handle, out var file))
+            return false;
+        read = new PlannedRead(file, (long)wanted.Offset, bytes);
+        return true;
+    }
+
+    bool IFuseHandler.TryEndRead(in FuseRequest request, int result, FuseReplier reply)
+    {
+        if (result < 0 || !_onLoop!.GivesReads)
+            return false;
+        ref readonly var wanted = ref request.As<FuseReadIn>();
+        var rest = request.Payload[result..(int)Math.Min(wanted.Size, (uint)request.PayloadCapacity)];
+        var more = 0;
+        // Fewer bytes are those up to the end of the file, or of the page cache.
+        if (!rest.IsEmpty && (!_onLoop.TryReadOnLoop(wanted.Handle, (long)wanted.Offset + result, rest, out var errno, out more) || errno != 0))
+            return false;
+        reply.Payload(request, result + more);
+        return true;
     }
 
     private bool TryWriteOnLoop(in FuseRequest request, int buffer, FuseReplier reply)

@@ -1,4 +1,6 @@
+using System.Diagnostics.CodeAnalysis;
 using Pollux.DataPlane.Fuse;
+using Pollux.DataPlane.Loop;
 
 namespace Pollux.DataPlane.Volumes;
 
@@ -16,4 +18,11 @@ internal interface ILoopVolume : IModuleVolume
     /// <summary>Reads what needs no disk, on the loop's thread.</summary>
     /// <returns>False: it may block; <see cref="IModuleVolume.Read"/> does it on another thread.</returns>
     bool TryReadOnLoop(ulong handle, long offsetBytes, Span<byte> target, out int errno, out int count);
+
+    /// <summary>Reads may be given out now: asked before each read and after it (rule S8). On the loop's thread.</summary>
+    bool GivesReads { get; }
+
+    /// <summary>Holds an open file for a read beside the loop.</summary>
+    /// <returns>False: <see cref="IModuleVolume.Read"/> does it on another thread.</returns>
+    bool TryHold(ulong handle, [NotNullWhen(true)] out IRingFile? file);
 }

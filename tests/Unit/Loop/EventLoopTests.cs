@@ -119,6 +119,18 @@ public class EventLoopTests
         Assert.Throws<InvalidOperationException>(() => pool.Release(again));
     }
 
+    [Fact]
+    public unsafe void A_pool_that_is_disposed_twice_takes_no_memory_from_the_next_one()
+    {
+        var first = new BufferPool(64);
+        first.Dispose();
+        using var next = new BufferPool(64);
+        Assert.True(next.TryRent(out var buffer));
+        next.Payload(buffer)[0] = 7;
+        first.Dispose();
+        Assert.Equal(7, next.Payload(buffer)[0]);
+    }
+
     private static void InterlockedMax(ref int target, int value)
     {
         for (var seen = Volatile.Read(ref target); seen < value; seen = Volatile.Read(ref target))
