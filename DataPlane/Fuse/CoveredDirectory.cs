@@ -34,8 +34,8 @@ public sealed class CoveredDirectory : IDisposable
     /// <summary>Absolute path with symbolic links resolved.</summary>
     public string Path { get; }
 
-    /// <summary>The directory under the mounts, opened with O_PATH: good as the directory of openat(2) and the other *at calls; open "."
-    /// relative to it for reading. It stays valid however many mounts lie on the path.</summary>
+    /// <summary>The directory under the mounts: good as the directory of openat(2) and the other *at calls, and for syncfs(2), by which it tells
+    /// what write-back has failed since it was opened. It stays valid however many mounts lie on the path.</summary>
     public SafeFileHandle Handle { get; }
 
     /// <summary>Removes what a killed process left on the directory, opens it and covers it.</summary>
@@ -46,7 +46,7 @@ public sealed class CoveredDirectory : IDisposable
     {
         var path = Resolve(directory);
         RemoveStaleLayers(path, probeTimeout);
-        var handle = OpenPath(path);
+        var handle = OpenDirectory(path);
         try
         {
             // size and nr_inodes: a tmpfs without limits is never right; it stays empty, it is read-only.
@@ -81,9 +81,14 @@ public sealed class CoveredDirectory : IDisposable
 
     public void Dispose() => Handle.Dispose();
 
-    internal static SafeFileHandle OpenPath(string path)
+    /// <summary>With O_PATH: whatever is mounted there is not asked.</summary>
+    internal static SafeFileHandle OpenPath(string path) => Open(path, OpenFlags.Path);
+
+    internal static SafeFileHandle OpenDirectory(string path) => Open(path, OpenFlags.ReadOnly);
+
+    private static SafeFileHandle Open(string path, int flags)
     {
-        var descriptor = FuseNative.Open(path, OpenFlags.Path | OpenFlags.Directory | OpenFlags.CloseOnExec, 0);
+        var descriptor = FuseNative.Open(path, flags | OpenFlags.Directory | OpenFlags.CloseOnExec, 0);
         if (descriptor < 0)
             throw new FuseException($"Cannot open the directory {path}", Marshal.GetLastPInvokeError());
         return new SafeFileHandle(descriptor, ownsHandle: true);

@@ -105,6 +105,23 @@ public static unsafe partial class Libc
     [LibraryImport(Library, EntryPoint = "sync_file_range", SetLastError = true)]
     public static partial int SyncFileRange(int fd, long offsetBytes, long lengthBytes, uint flags);
 
+    /// <summary>POSIX_FADV_DONTNEED (linux/fadvise.h; all architectures of .NET).</summary>
+    public const int AdviseDontNeed = 4;
+
+    /// <returns>0 or a positive error number.</returns>
+    [LibraryImport(Library, EntryPoint = "posix_fadvise64")]
+    public static partial int FAdvise(int fd, long offsetBytes, long lengthBytes, int advice);
+
+    /// <summary>cachestat(2), Linux 6.5, of which the C library knows nothing. An empty range is the whole file.</summary>
+    public static int CacheStat(int fd, CacheRange* range, CacheCounts* counts)
+    {
+        const nint Number = 451; // asm-generic/unistd.h; the same on x86-64.
+        return (int)SystemCall(Number, fd, range, counts, 0);
+    }
+
+    [LibraryImport(Library, EntryPoint = "syscall", SetLastError = true)]
+    private static partial nint SystemCall(nint number, nint fd, CacheRange* range, CacheCounts* counts, nint flags);
+
     [LibraryImport(Library, EntryPoint = "ftruncate64", SetLastError = true)]
     public static partial int FTruncate(int fd, long sizeBytes);
 

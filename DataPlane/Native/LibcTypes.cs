@@ -97,3 +97,22 @@ public static class StMode
     public static bool IsDirectory(uint mode) => (mode & TypeMask) == Directory;
     public static bool IsSymbolicLink(uint mode) => (mode & TypeMask) == SymbolicLink;
 }
+
+/// <summary>struct cachestat_range (linux/mman.h).</summary>
+[StructLayout(LayoutKind.Sequential)]
+public struct CacheRange
+{
+    public ulong OffsetBytes;
+    public ulong LengthBytes;
+}
+
+/// <summary>struct cachestat (linux/mman.h): pages.</summary>
+[StructLayout(LayoutKind.Sequential)]
+public struct CacheCounts
+{
+    public ulong Cached;
+    public ulong Dirty;
+    public ulong Writeback;
+    public ulong Evicted;
+    public ulong RecentlyEvicted;
+}

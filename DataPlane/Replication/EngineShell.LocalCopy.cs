@@ -73,7 +73,7 @@ internal abstract unsafe partial class EngineShell
             }
             catch (StorageException e)
             {
-                return (e.Errno, e.Message, [], []);
+                return (ErrnoOf(e), e.Message, [], []);
             }
         },
         applied => ManifestApplied(applied.Error, applied.Fault, applied.Whole, applied.New));
@@ -88,7 +88,7 @@ internal abstract unsafe partial class EngineShell
             }
             catch (StorageException e)
             {
-                return (e.Errno, e.Message);
+                return (ErrnoOf(e), e.Message);
             }
         },
         settled => ContentSettled(settled.Error, settled.Fault));
@@ -149,6 +149,9 @@ internal abstract unsafe partial class EngineShell
     protected virtual void Mutated(Mutation mutation, in ObjectAttributes attributes)
     {
     }
+
+    /// <summary>A failed flush is a fault of the disk, a full one included: what it has dropped is never written.</summary>
+    private static int ErrnoOf(StorageException e) => e.Fault == StorageFault.FlushFailed ? Errno.EIO : e.Errno;
 
     private static InvalidOperationException Unasked() => new("An answer came that this machine does not ask for.");
 

@@ -24,12 +24,13 @@ internal abstract partial class EngineShell : IEngineEffects, IEngineSurrounding
     private readonly TaskCompletionSource _stopped = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private readonly List<EngineEvent> _events = [];
     private readonly List<Ending> _endings = [];
+    private readonly CacheTrust _trust;
     private int _localWorks;
     private bool _inTurn;
 
     protected EngineShell(ModuleLoop place, ReplicationOptions options, LocalCopy copy)
     {
-        (Place, Options, Store, Older, _markFiles) = (place, options, copy.Store, copy.Older, copy.MarkFiles);
+        (Place, Options, Store, Older, _markFiles, _trust) = (place, options, copy.Store, copy.Older, copy.MarkFiles, copy.Trust);
         EngineOptions = new EngineOptions
         {
             Module = options.Module,
@@ -135,7 +136,11 @@ internal abstract partial class EngineShell : IEngineEffects, IEngineSurrounding
 
     public void Quiesced() => _events.Add(new(EngineEventKind.Quiesced, default, ""));
 
-    public void LocalFault(string reason) => _events.Add(new(EngineEventKind.LocalFault, default, reason));
+    public void LocalFault(string reason)
+    {
+        _trust.Fault();
+        _events.Add(new(EngineEventKind.LocalFault, default, reason));
+    }
 
     public void Stopped() => _events.Add(new(EngineEventKind.Stopped, default, ""));
 

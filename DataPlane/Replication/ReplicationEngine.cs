@@ -17,6 +17,7 @@ public sealed class ReplicationEngine : IReplicationEngine
 
     private readonly ReplicationOptions _options;
     private readonly ModuleLoop _place;
+    private readonly CacheTrust _trust = new();
     private readonly Lock _lock = new();
     private SourceShell? _source;
     private ReplicaShell? _replica;
@@ -26,7 +27,7 @@ public sealed class ReplicationEngine : IReplicationEngine
     {
         _options = options;
         ModuleTag = new KeyValuePair<string, object?>("module", options.Module);
-        _place = new ModuleLoop(options.Module, options.FlushDeadline, options.Events.LocalFault);
+        _place = new ModuleLoop(options.Module, options.FlushDeadline, Fault);
         ReplicationMetrics.Add(this);
     }
 
@@ -175,7 +176,7 @@ public sealed class ReplicationEngine : IReplicationEngine
             return;
         }
         RequireIdle();
-        var copy = await RunLong(() => LocalCopy.Open(_options, EngineShell.LogSlots, ResyncPart.Target), cancel).ConfigureAwait(false);
+        var copy = await RunLong(() => LocalCopy.Open(_options, EngineShell.LogSlots, ResyncPart.Target, _trust), cancel).ConfigureAwait(false);
         var replica = await _place.AskAsync(() =>
         {
             var shell = new ReplicaShell(_place, _options, copy, epoch);
@@ -243,7 +244,7 @@ public sealed class ReplicationEngine : IReplicationEngine
         }
         catch (TimeoutException)
         {
-            _options.Events.LocalFault($"the engine did not stop within {StopPatience.TotalSeconds:0} s: {_place.Stall ?? "it waits for the disk"}");
+            Fault($"the engine did not stop within {StopPatience.TotalSeconds:0} s: {_place.Stall ?? "it waits for the disk"}");
         }
         await RunLong(
             () =>
@@ -252,6 +253,12 @@ public sealed class ReplicationEngine : IReplicationEngine
                 return true;
             },
             CancellationToken.None).ConfigureAwait(false);
+    }
+
+    private void Fault(string reason)
+    {
+        _trust.Fault();
+        _options.Events.LocalFault(reason);
     }
 
     private void RequireIdle()
@@ -265,7 +272,7 @@ public sealed class ReplicationEngine : IReplicationEngine
 
     private (LocalCopy Copy, SourceStart Start, ulong InheritedUpTo) OpenSource(long epoch, bool peerIsMember)
     {
-        var copy = LocalCopy.Open(_options, EngineShell.LogSlots, ResyncPart.Source);
+        var copy = LocalCopy.Open(_options, EngineShell.LogSlots, ResyncPart.Source, _trust);
         try
         {
             // Who may serve is up to date.

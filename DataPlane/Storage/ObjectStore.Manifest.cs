@@ -54,7 +54,7 @@ public sealed unsafe partial class ObjectStore
             foreach (var entry in entries)
                 Dress(entry);
             ExpectTimes(entries);
-            Must(FlushAll(), "flushing the tree");
+            MustFlush();
             return [.. nodes.Values.Where(n => n.ContentPending).Select(n => n.Id)];
         }
     }
@@ -70,8 +70,14 @@ public sealed unsafe partial class ObjectStore
                 node.ContentPending = false;
             }
             GiveArrivingTimes();
-            Must(FlushAll(), "flushing the tree");
+            MustFlush();
         }
+    }
+
+    private void MustFlush()
+    {
+        if (FlushAll() is var error and not Errno.None)
+            throw new StorageException(StorageFault.FlushFailed, $"flushing the tree: {Errno.Describe(error)}");
     }
 
     private static void Must(int error, string operation)

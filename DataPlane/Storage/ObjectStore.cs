@@ -68,7 +68,10 @@ public sealed unsafe partial class ObjectStore : IDisposable
                 directory.DangerousAddRef(ref added);
                 held++;
             }
-            return Open([.. directories.Select(static directory => (int)directory.DangerousGetHandle())], options ?? ObjectStoreOptions.Default);
+            int[] descriptors = [.. directories.Select(static directory => (int)directory.DangerousGetHandle())];
+            if (options is { KeepsUnlinked: true })
+                MustHaveKept(descriptors);
+            return Open(descriptors, options ?? ObjectStoreOptions.Default);
         }
         finally
         {

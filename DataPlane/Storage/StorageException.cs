@@ -25,6 +25,9 @@ public enum StorageFault
     /// <summary>The durable structure was written by a newer version of Pollux.</summary>
     NewerVersion,
 
+    /// <summary>A flush failed: written data is lost, whatever the errno was.</summary>
+    FlushFailed,
+
     /// <summary>A manifest that does not describe a tree.</summary>
     InvalidManifest,
 }

@@ -30,8 +30,9 @@ public static class LinuxError
     /// <summary>The disk or its file system has failed: nothing of this copy counts from now on.</summary>
     public static bool IsDiskFault(int errno) => errno is InputOutput or ReadOnly;
 
-    /// <summary>A flush that fails so has lost data; the kernel tells it once, and the next flush would find nothing wrong.</summary>
-    public static bool LosesData(int errno) => errno is InputOutput or ReadOnly or NoSpace or QuotaExceeded;
+    /// <summary>A flush that fails so has lost data, whatever the number: the kernel passes on what the block layer said (ENODATA, EILSEQ,
+    /// ETIMEDOUT, ENOLINK…), tells it once, and the next flush would find nothing wrong.</summary>
+    public static bool LosesData(int errno) => errno != None && !IsGone(errno);
 
     /// <summary>The object is not there (any more).</summary>
     public static bool IsGone(int errno) => errno is Stale or NoEntry;

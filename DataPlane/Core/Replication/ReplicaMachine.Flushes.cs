@@ -71,12 +71,13 @@ public sealed partial class ReplicaMachine
         _flushRuns[slot] = false;
         _flushesRun--;
         // An object that is gone has nothing left to keep.
-        var failed = errno != 0 && !LinuxError.IsGone(errno);
-        if (failed && LinuxError.LosesData(errno))
-            RaiseLocalFault($"a flush of object {_flushedObject[slot]:x} failed ({LinuxError.Describe(errno)})");
-        _streamGoesOn &= !failed;
-        if (failed)
-            Fail(0, errno, $"a flush of object {_flushedObject[slot]:x} failed ({LinuxError.Describe(errno)})");
+        if (LinuxError.LosesData(errno))
+        {
+            var reason = $"a flush of object {_flushedObject[slot]:x} failed ({LinuxError.Describe(errno)})";
+            _streamGoesOn = false;
+            RaiseLocalFault(reason);
+            Fail(0, errno, reason);
+        }
         End(slot);
         Settle();
     }

@@ -267,6 +267,9 @@ public sealed partial class ReplicaMachine
 
     private Refusal? Check(Hello hello)
     {
+        // A flush of a later session would find nothing wrong.
+        if (_fault)
+            return new Refusal(RefusalCode.NotFollowing, "this host's copy has failed");
         var state = _surroundings.State;
         var epochMin = Math.Max(_epochMin, state.Record.Epoch);
         if (hello.Epoch < epochMin)

@@ -55,7 +55,7 @@ public sealed partial class SourceMachine
             _flushesOut++;
             _effects.Send(_link, header, []);
         }
-        operation.Step = Step.Local;
+        (operation.Step, operation.GoneBefore) = (Step.Local, _goneNumber);
         _effects.LocalFlush(slot, operation.Object, operation.DataOnly);
         return true;
     }
@@ -74,6 +74,8 @@ public sealed partial class SourceMachine
         // The kernel reports lost pages once; the next flush would find nothing wrong. So none succeeds after a fault.
         if (_fault)
             errno = LinuxError.InputOutput;
+        if (errno == 0 && operation.Object == 0)
+            ForgetGone(operation.GoneBefore);
         operation.Step = Step.Done;
         _ledger.LocalDone(slot, errno, 0);
         _changed = true;
@@ -108,6 +110,9 @@ public sealed partial class SourceMachine
                 (_quiesceFlushes, _quiesceEnded) = (false, true);
                 if (errno == 0)
                     _effects.Quiesced();
+                break;
+            case Purpose.GoneFlush:
+                _goneFlushes = false;
                 break;
             case Purpose.ResyncFlush when session == _link:
                 ResyncFlushed(peerConfirmed && errno == 0);

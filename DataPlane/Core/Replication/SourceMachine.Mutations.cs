@@ -10,8 +10,19 @@ public sealed partial class SourceMachine
     private const int NobodyInLine = -1;
     private const int ManifestInLine = -2;
 
+    /// <summary>Removed objects with marks at which the engine flushes by itself; and at which no further object is removed before that has
+    /// ended. An entry takes 16 bytes, its marks some hundred.</summary>
+    private const int GoneFlushedAt = 4_096;
+    private const int GoneMax = 4 * GoneFlushedAt;
+
     // Orphans whose storage may go; one entry for each time one was found unused.
     private readonly Queue<ulong> _releases = new();
+
+    // Removed objects that still have marks, in the order of their removal. Until the removal is stable here a loss of power may bring an
+    // object back on both hosts, each with what it had flushed of it (rule S6).
+    private readonly Queue<(ulong Object, long Number)> _gone = new();
+    private long _goneNumber;
+    private bool _goneFlushes;
 
     private byte[] _payload = new byte[4096];
     private int _inLine = NobodyInLine;
@@ -168,7 +179,6 @@ public sealed partial class SourceMachine
         {
             operation.Orphan = orphan;
             _orphans.Add(orphan);
-            _marks.Map.Forget(orphan);
         }
         operation.Step = Step.Send;
         if (errno != 0)
@@ -231,7 +241,11 @@ public sealed partial class SourceMachine
         if (_inLine == slot)
             _inLine = NobodyInLine;
         if (mutation.Kind == MutationKind.Release)
+        {
             _orphans.Remove(mutation.Object);
+            if (errno == 0 && _marks.Map.HasMarks(mutation.Object, 0, long.MaxValue))
+                _gone.Enqueue((mutation.Object, ++_goneNumber));
+        }
         if (operation.Orphan != 0 && !_surroundings.IsReferenced(operation.Orphan))
             _releases.Enqueue(operation.Orphan);
         _changed = true;
@@ -242,12 +256,21 @@ public sealed partial class SourceMachine
     /// removed when the store is next opened.</summary>
     private void ReleaseOrphans()
     {
-        while (_releases.Count > 0 && IsOpen && !_stopping && CanAdmit)
+        if (_gone.Count >= GoneFlushedAt && !_goneFlushes && MayGoOn && !_stopping && !_fault)
+            _goneFlushes = TryFlushEverything(Purpose.GoneFlush, withPeer: false);
+        while (_releases.Count > 0 && _gone.Count < GoneMax && IsOpen && !_stopping && CanAdmit)
         {
             var obj = _releases.Dequeue();
             if (_orphans.Contains(obj) && !_surroundings.IsReferenced(obj))
                 Submit(new Request { Kind = OperationKind.Mutation, Object = obj, Mutation = new Mutation(MutationKind.Release) { Object = obj } });
         }
+    }
+
+    /// <summary>Everything that was removed up to this number is stably gone here: the list of objects tells the peer.</summary>
+    private void ForgetGone(long upTo)
+    {
+        while (_gone.TryPeek(out var gone) && gone.Number <= upTo)
+            _marks.Map.Forget(_gone.Dequeue().Object);
     }
 
     /// <summary>A buffer for payloads that are made here; valid until it is asked for again.</summary>

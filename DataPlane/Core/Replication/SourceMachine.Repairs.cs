@@ -59,13 +59,14 @@ public sealed partial class SourceMachine
     private void SendRepair(int slot, Mutation cut, int cutBytes)
     {
         ref readonly var operation = ref _operations[slot];
+        var waits = _peer is PeerPart.Member or PeerPart.Joining;
         var header = new FrameHeader(FrameKind.Write, FrameFlags.None, operation.RepairData.Length, _epoch, 0, operation.Object, operation.StartBytes);
-        _effects.Send(_link, header with { Sequence = _ledger.SentAgain(slot, FrameHeader.SizeBytes + header.PayloadBytes) }, operation.RepairData);
+        _effects.Send(_link, header with { Sequence = _ledger.SentAgain(slot, FrameHeader.SizeBytes + header.PayloadBytes, waits) }, operation.RepairData);
         Span<byte> payload = stackalloc byte[cutBytes];
         MutationCodec.Write(cut, payload);
         _effects.Send(
             _link,
-            header with { Kind = FrameKind.Mutation, PayloadBytes = cutBytes, OffsetBytes = 0, Sequence = _ledger.SentAgain(slot, FrameHeader.SizeBytes + cutBytes) },
+            header with { Kind = FrameKind.Mutation, PayloadBytes = cutBytes, OffsetBytes = 0, Sequence = _ledger.SentAgain(slot, FrameHeader.SizeBytes + cutBytes, waits) },
             payload);
     }
 }

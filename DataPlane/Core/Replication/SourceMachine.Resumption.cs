@@ -106,7 +106,7 @@ public sealed partial class SourceMachine
         {
             if (!_ledger.AwaitsFlush(slot, upTo: _ledger.LastApplied))
                 continue;
-            if (!_ledger.CanSend || !SendAgain(slot, _ledger.SentAgain(slot, FrameHeader.SizeBytes)))
+            if (!_ledger.CanSend || !SendAgain(slot, _ledger.SentAgain(slot, FrameHeader.SizeBytes, waits: true)))
                 return false;
         }
         return true;

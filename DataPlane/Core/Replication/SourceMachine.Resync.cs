@@ -314,7 +314,7 @@ public sealed partial class SourceMachine
         _finalToken = _marks.Map.BeginFlush(0, []);
         Await(ResyncStep.Final);
         SendBase(FrameKind.ResyncFinal, FrameFlags.None);
-        _operations[slot] = new Operation { Kind = OperationKind.Flush, Purpose = Purpose.FinalFlush, Step = Step.Local, Session = _link };
+        _operations[slot] = new Operation { Kind = OperationKind.Flush, Purpose = Purpose.FinalFlush, Step = Step.Local, Session = _link, GoneBefore = _goneNumber };
         _effects.LocalFlush(slot, 0, dataOnly: false);
     }
 

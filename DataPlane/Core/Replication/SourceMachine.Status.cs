@@ -46,14 +46,14 @@ public sealed partial class SourceMachine
             RaiseLocalFault($"local operations did not end within {_options.StopDeadlineMs} ms");
             End();
         }
-        else if (_marks.Failure is not null)
-        {
-            if (_ledger.Count == 0 && _marks.Idle)
-                End();
-        }
         else if (_ledger.Count > 0 || _manifestRuns || _idsRequested)
         {
             return;
+        }
+        else if (_marks.Failure is not null)
+        {
+            if (_marks.Idle)
+                End();
         }
         else if (_closingCheckpoint == 0)
         {

@@ -45,6 +45,9 @@ public sealed partial class SourceMachine
         /// <summary>A mutation of the engine: the storage of an object goes that nobody uses.</summary>
         Release,
         QuiesceFlush,
+
+        /// <summary>Makes removals stable, so that the marks of what was removed may go.</summary>
+        GoneFlush,
         ResyncFlush,
         FinalFlush,
         Copy,
@@ -251,7 +254,7 @@ public sealed partial class SourceMachine
     private bool EndWrite(int slot, int errno, int count)
     {
         ref var operation = ref _operations[slot];
-        if (_ledger.Started(slot) && !_orphans.Contains(operation.Object))
+        if (_ledger.Started(slot))
             Mark(operation);
         _coverage.Changed(operation.Object);
         operation.Step = Step.Done;
@@ -261,12 +264,10 @@ public sealed partial class SourceMachine
         return true;
     }
 
-    /// <summary>Written: on its way to the peer, not flushed on both. Dirty: the peer lacks it.</summary>
+    /// <summary>Written: on its way to the peer, or nothing that it will ever need; not flushed on both. Dirty: the peer lacks it.</summary>
     private void Mark(in Operation operation)
     {
-        if (_orphans.Contains(operation.Object))
-            return;
-        if (IsSent(operation))
+        if (IsSent(operation) || (_mirrorsWrites && _orphans.Contains(operation.Object)))
             _marks.Map.MarkWritten(operation.Object, operation.StartBytes, operation.EndBytes - operation.StartBytes);
         else
             _marks.Map.MarkDirty(operation.Object, operation.StartBytes, operation.EndBytes - operation.StartBytes);
@@ -373,6 +374,9 @@ public sealed partial class SourceMachine
         public ulong Orphan;
         public FlushToken? FlushToken;
         public long FlushDueMs;
+
+        /// <summary>Of a flush of everything: what was removed up to this number is stably gone when it has ended well.</summary>
+        public long GoneBefore;
         public long LogSinceMs;
         public CopyPiece Piece;
         public RangeHash HashHere;

@@ -33,7 +33,8 @@ public sealed partial class SourceMachine
     private readonly Request[] _admission = new Request[AdmissionMax];
     private readonly SlotList _waiting = new();
 
-    // Objects without a name that somebody still uses. They die with this primacy, so nothing of them is marked or sent.
+    // Objects without a name that somebody still uses. They die with this primacy, so nothing of them is sent; marked they are, because a
+    // loss of power may give them their name back.
     private readonly HashSet<ulong> _orphans = [];
 
     private readonly int _adopted;

@@ -170,10 +170,10 @@ public sealed class WriteLedger
     }
 
     /// <summary>A second frame for the same operation (it sends what was really written): its acknowledgement counts instead.</summary>
-    public ulong SentAgain(int slot, int bytes)
+    /// <param name="waits">Operations wait for the peer now; this one may have begun before they did.</param>
+    public ulong SentAgain(int slot, int bytes, bool waits)
     {
-        var waits = _slots[slot].NeedsPeer;
-        var sequence = Sent(slot, bytes, waits);
+        var sequence = Sent(slot, bytes, waits || _slots[slot].NeedsPeer);
         _slots[slot].PeerDone = false;
         return sequence;
     }

@@ -313,9 +313,10 @@ public sealed partial class RoleMachine
         if (phase is not (Phase.Following or Phase.Unfollowing or Phase.Opening or Phase.Serving))
             return;
         // The peer holds every acknowledged write and this copy perhaps not: it is kept out of promotion. With a peer that is lost (it may
-        // have lost power), or a request open that may leave this host as the only member, the pause alone gives the peer its time.
-        if (ServesOrOpens && Record.Contains(peer) && peerLost is null && open is null)
-            Save(State with { DataState = DataState.Outdated });
+        // have lost power), or a request open that may leave this host as the only member, it counts as a copy that lost power (S2): what a
+        // failed flush dropped is gone from it.
+        var outdated = ServesOrOpens && Record.Contains(peer) && peerLost is null && open is null;
+        Save(State with { LostPower = true, DataState = outdated ? DataState.Outdated : State.DataState });
         Leave(RoleCodes.LocalFault, reason);
     }
 

@@ -12,11 +12,14 @@ internal sealed class Cell(string title, ulong obj, Func<SimDisk, bool, long> re
     private readonly List<(long Number, long Value)> allowed = [(0, 0)];
     private readonly List<(long Number, long Value)> unflushed = [];
 
+    /// <summary>Changes that a disk refused: the peer may have had them until the repair.</summary>
+    private readonly HashSet<long> refused = [];
+
     /// <summary>The object whose flush makes it stable; 0 for names, which only a flush of everything does.</summary>
     public ulong Object => obj;
 
-    /// <summary>The number of the last acknowledged change.</summary>
-    public long AcknowledgedNumber => allowed[0].Number;
+    /// <summary>The number of the last change that was acknowledged to the present VM, or that it found.</summary>
+    public long AcknowledgedNumber { get; private set; }
 
     public override string ToString() => title;
 
@@ -37,11 +40,19 @@ internal sealed class Cell(string title, ulong obj, Func<SimDisk, bool, long> re
 
         if (!keepOlder)
             allowed.RemoveAll(entry => entry.Number < number);
+        AcknowledgedNumber = Math.Max(AcknowledgedNumber, number);
     }
 
-    public void FlushAcknowledged(long numberAtBegin) => unflushed.RemoveAll(entry => entry.Number < numberAtBegin);
+    public void ChangeRefused(long number) => refused.Add(number);
 
-    public void MemberLostPower()
+    public void FlushAcknowledged(long numberAtBegin)
+    {
+        unflushed.RemoveAll(entry => entry.Number < numberAtBegin);
+        allowed.RemoveAll(entry => entry.Number < numberAtBegin);
+    }
+
+    /// <summary>With its power, or because a write-back failed.</summary>
+    public void MemberLostUnflushed()
     {
         foreach (var entry in unflushed)
         {
@@ -57,14 +68,18 @@ internal sealed class Cell(string title, ulong obj, Func<SimDisk, bool, long> re
     public bool MayBeStable(long value, long numberMin) =>
         MayBe(value, numberMin) || unflushed.Exists(entry => entry.Value == value && entry.Number >= numberMin);
 
+    /// <summary>A VM begins to execute and reads this: its flushes are about that, and about what it writes.</summary>
+    public void Found(long value) => AcknowledgedNumber = allowed.FindLast(entry => entry.Value == value).Number;
+
     /// <summary>A VM has begun to execute and reads this: from now on it is what was there.</summary>
     public void Seen(long value)
     {
         var seen = allowed.FindLast(entry => entry.Value == value);
-        // Newer ones too: a write that the disk refused has been on the peer until the repair, and unflushed both may come back.
+        // A newer one that the disk refused has been on the peer until it was repaired there: as long as neither is flushed, a loss of power
+        // may bring back both.
         foreach (var other in allowed)
         {
-            if (other.Number != seen.Number)
+            if (other.Number < seen.Number || refused.Contains(other.Number))
                 unflushed.Add(other);
         }
 

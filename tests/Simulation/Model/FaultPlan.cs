@@ -27,7 +27,7 @@ internal sealed class FaultPlan(World world)
     {
         var host = random.Of(world.Hosts);
         var shortMs = random.Between(50, 3 * world.DetectionMs);
-        switch (random.Between(0, 25))
+        switch (random.Between(0, 27))
         {
             case 0: world.Cut(host, shortMs); break;
             case 1:
@@ -76,6 +76,11 @@ internal sealed class FaultPlan(World world)
                 for (var times = random.Between(2, 8); times > 0; times--)
                     world.Schedule.After(random.Between(0, world.DetectionMs), () => BreakLinks(host));
                 break;
+            case 26 when random.Chance(300): FailWriteback(host); break;
+            case 27:
+                host.Disk.Evict(world.Choose);
+                world.Say("fault", $"memory of {host.Name} is short");
+                break;
             case 15 when random.Chance(100): host.Feed(new RoleInput.LocalFault("I/O error")); break;
         }
     }
@@ -101,19 +106,21 @@ internal sealed class FaultPlan(World world)
         world.Schedule.After(forMs, () => host.Disk.WriteErrno = 0);
     }
 
-    /// <summary>The last good copy may be this one, so a disk that loses data is only for a pair.</summary>
     private void FailDisk(SimHost host, long forMs)
     {
-        if (!SimulationRun.Whole(world))
-            return;
         var what = random.Between(0, 2);
-        if (what == 1 && !world.FlushesFail)
-            return;
         world.Say("fault", $"the disk of {host.Name} fails {((string[])["writes", "flushes", "metadata"])[what]} for {forMs} ms");
         host.Disk.WriteErrno = what == 0 ? Linux.EIO : 0;
         host.Disk.FlushErrno = what == 1 ? (int)random.Of([(long)Linux.EIO, Linux.ENOSPC]) : 0;
         host.Disk.MetadataErrno = what == 2 ? Linux.EIO : 0;
         world.Schedule.After(forMs, () => host.Disk.WriteErrno = host.Disk.FlushErrno = host.Disk.MetadataErrno = 0);
+    }
+
+    /// <summary>Nobody is told before the next flush.</summary>
+    private void FailWriteback(SimHost host)
+    {
+        world.Say("fault", $"the disk of {host.Name} fails the kernel's own writes");
+        host.Disk.FailWriteback(Linux.EIO, world.Choose);
     }
 
     private void CrashAndDamage(SimHost host)

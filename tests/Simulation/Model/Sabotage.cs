@@ -43,6 +43,12 @@ internal enum Sabotage
     /// <summary>A flush that failed on this host counts as done (breaks S2, S6).</summary>
     FailedFlushForgotten,
 
+    /// <summary>What the page cache shows is believed after a crash and after a fault, although the disk may hold something else (breaks S2).</summary>
+    CacheTrusted,
+
+    /// <summary>A VM that outlives its process is served again although write-back has failed under it (breaks S2).</summary>
+    HeirTrusted,
+
     /// <summary>The activity log is not written (breaks S6).</summary>
     SkipActivityLog,
 

@@ -9,7 +9,9 @@ internal delegate int Choose(int possibilities);
 /// <para>Sectors are 512 bytes, the least that a disk writes whole, so everything longer can be torn. A hole takes no sector.</para>
 /// <para>The namespace (names, owners, times) is journalled: a loss of power keeps a prefix of its changes, and a flush of anything makes
 /// all of them stable, as fsync does on ext4 and XFS.</para>
-/// <para>After a failed flush the pages count as clean although they are not stable, as Linux has it: a later flush does not save them.</para>
+/// <para>What could not be written back counts as clean although it is not stable, as Linux has it: a later flush does not save it. It is
+/// readable until the page leaves the memory, at any time; then the disk's older content is read. A flush tells of it once: the next one of
+/// the file, and the next one of everything. A new process is told what no older one was, unless the kernel has forgotten the file.</para>
 /// </remarks>
 internal sealed partial class SimDisk
 {
@@ -19,7 +21,13 @@ internal sealed partial class SimDisk
     public const int PageBytes = 4096;
 
     private readonly SortedDictionary<ulong, SimFile> files = [];
+
+    /// <summary>Write-back errors that no flush has told of yet, by file; 0 for a flush of everything.</summary>
+    private readonly SortedDictionary<ulong, int> untold = [];
     private long version;
+
+    /// <summary>What a descriptor that is open since long, and was never flushed by, has to tell.</summary>
+    private int untoldOfAll;
 
     /// <summary>Answers the next operations of its kind with this Linux error number; 0: it works.</summary>
     public int WriteErrno { get; set; }
@@ -83,6 +91,9 @@ internal sealed partial class SimDisk
     /// <summary>A flush covers what was written before it began; it is told to end by <see cref="EndFlush"/>.</summary>
     public long BeginFlush() => version;
 
+    /// <summary>Content that was written and is not stable has been dropped, or has now gone from the memory too.</summary>
+    public Action PagesDropped { get; set; } = static () => { };
+
     /// <param name="obj">0: everything.</param>
     /// <returns>A Linux error number.</returns>
     public int EndFlush(long begun, ulong obj)
@@ -93,11 +104,72 @@ internal sealed partial class SimDisk
                 file.Flush(begun, failed != 0);
         if (failed == 0)
             FlushNames(begun);
-        return failed;
+        else
+            Drop(failed);
+        return untold.Remove(obj, out var errno) && failed == 0 ? errno : failed;
+    }
+
+    /// <summary>The kernel writes back by itself and fails.</summary>
+    public void FailWriteback(int errno, Choose choose)
+    {
+        foreach (var file in files.Values.ToList())
+        {
+            if (!file.FailWriteback(version, choose))
+                continue;
+            untold[file.Object] = untold[0] = errno;
+            Drop(errno);
+        }
+    }
+
+    /// <summary>A flush of everything by a descriptor that outlives processes: it tells what went wrong since it was last used so, whoever
+    /// was told of it.</summary>
+    /// <returns>A Linux error number.</returns>
+    public int FlushForHeir()
+    {
+        var errno = EndFlush(BeginFlush(), 0);
+        var earlier = untoldOfAll;
+        untoldOfAll = 0;
+        return errno != 0 ? errno : earlier;
+    }
+
+    private void Drop(int errno)
+    {
+        untoldOfAll = errno;
+        PagesDropped();
+    }
+
+    /// <summary>Memory is short: some clean pages go.</summary>
+    public void Evict(Choose choose)
+    {
+        Evict(() => choose(2) == 1);
+    }
+
+    /// <summary>All clean pages go: what is read is what the disk holds, or will be written to it.</summary>
+    public void DropCache()
+    {
+        Evict(static () => true);
+    }
+
+    private void Evict(Func<bool> leaves)
+    {
+        var any = false;
+        version++;
+        foreach (var file in files.Values)
+            any |= file.Evict(version, leaves);
+        if (any)
+            PagesDropped();
     }
 
     /// <summary>What a process leaves when it dies is kept by the kernel, but for calls under way: those have happened or not.</summary>
-    public void ProcessDies(Choose choose) => MetadataProcessDies(choose);
+    public void ProcessDies(Choose choose)
+    {
+        MetadataProcessDies(choose);
+        foreach (var obj in untold.Keys.ToList())
+        {
+            if (choose(4) == 1)
+                untold.Remove(obj);
+        }
+    }
 
     public void LosePower(Choose choose)
     {
@@ -105,6 +177,8 @@ internal sealed partial class SimDisk
         foreach (var file in files.Values)
             file.LosePower(choose);
         MetadataLosesPower(choose);
+        untold.Clear();
+        untoldOfAll = 0;
         WriteErrno = FlushErrno = MetadataErrno = 0;
     }
 }

@@ -76,6 +76,8 @@ internal sealed partial class SimEngine
         effects.Add(() => InOrder(obj, 0, 8, () =>
         {
             var errno = host.Disk.Write(obj, offsetBytes, BytesOf(data));
+            if (errno != 0 && source is not null)
+                world.Truth.Refused(obj, offsetBytes, BytesOf(data));
             Pend(data, -1);
             if (replica is not null)
                 Release(data.Buffer);
@@ -108,17 +110,18 @@ internal sealed partial class SimEngine
             var gone = obj != 0 && host.Disk.Find(obj) is null;
             After(machines, world.Random.Chance(20) ? 300 : world.Random.Between(1, 22), () =>
             {
-                localRunning--;
-                // What the only copy loses by a failed flush is read on from its page cache and never flushed: not survived yet (README).
-                if (world.Members.Count() < 2)
-                    host.Disk.FlushErrno = 0;
                 var errno = gone ? Linux.ESTALE : host.Disk.EndFlush(begun, obj);
                 if (world.Sabotage == Sabotage.FailedFlushForgotten)
                     errno = 0;
-                Turn(() =>
+                // The thread that has learnt the outcome may be slow to tell it.
+                After(machines, world.Random.Chance(50) ? world.Random.Between(1, 20) : 0, () =>
                 {
-                    source?.LocalFlushed(slot, errno);
-                    replica?.LocalFlushed(slot, errno);
+                    localRunning--;
+                    Turn(() =>
+                    {
+                        source?.LocalFlushed(slot, errno);
+                        replica?.LocalFlushed(slot, errno);
+                    });
                 });
             });
         });

@@ -36,7 +36,7 @@ internal sealed partial class SimEngine
         Turn(SubmitWaiting);
     }
 
-    public void Inherit(IReadOnlyList<GuestOperation> unanswered) => inherited = unanswered;
+    public void Inherit(IReadOnlyList<GuestOperation> unanswered) => (inherited, hasHeirs) = (unanswered, true);
 
     /// <summary>The kernel puts what comes again in front of what nobody has read yet.</summary>
     private void ComeAgain()

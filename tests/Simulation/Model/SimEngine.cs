@@ -29,6 +29,10 @@ internal sealed partial class SimEngine : IEngineEffects, IEngineSurroundings
     private long epoch;
     private bool verifies;
     private int alarms;
+    private readonly CacheTrust trust = new();
+
+    /// <summary>A VM of an earlier process goes on with this one.</summary>
+    private bool hasHeirs;
 
     public SimEngine(World world, SimHost host, EngineOptions options)
     {
@@ -162,6 +166,16 @@ internal sealed partial class SimEngine : IEngineEffects, IEngineSurroundings
         stopping = false;
         After(mine, world.Random.Between(5, 120), () =>
         {
+            // The VM of an earlier process counts on what that one has told it.
+            if (part == ResyncPart.Source && hasHeirs && world.Sabotage != Sabotage.HeirTrusted && host.Disk.FlushForHeir() is var errno && errno != 0)
+            {
+                Raise(new RoleInput.LocalFault($"write-back has failed under the VM that goes on: errno {errno}"), 0);
+                return;
+            }
+
+            if (trust.MustDrop && world.Sabotage != Sabotage.CacheTrusted)
+                host.Disk.DropCache();
+            trust.Dropped();
             host.Disk.DropNameless();
             if (world.Sabotage == Sabotage.DamagedMarksTakenForClean)
                 ReplaceDamagedMarks();
@@ -336,11 +350,11 @@ internal sealed partial class SimEngine : IEngineEffects, IEngineSurroundings
         HoldsForPeer = true;
         world.Resyncs++;
         host.Say("peer caught up");
-        // A target that has lost power meanwhile may have lost what was not flushed: then what differs must be marked.
-        if (host.Peer.PowerLostMs < sessionUpMs)
+        // What a guest wrote since the last flush is not flushed: a host that has lost it since differs there, and the marks must say so.
+        if (host.UnflushedLostMs < sessionUpMs && host.Peer.UnflushedLostMs < sessionUpMs)
             world.Truth.CheckEqual("S6: caught up");
         else
-            world.Truth.CheckMarked("caught up with a target that has lost power");
+            world.Truth.CheckMarked("caught up, and one has lost what was unflushed");
         Raise(new RoleInput.PeerCaughtUp(syncBase), 0);
     });
 
@@ -349,6 +363,7 @@ internal sealed partial class SimEngine : IEngineEffects, IEngineSurroundings
     void IEngineEvents.LocalFault(string reason) => effects.Add(() =>
     {
         host.Say($"local fault: {reason}");
+        trust.Fault();
         Raise(new RoleInput.LocalFault(reason), 0);
     });
 

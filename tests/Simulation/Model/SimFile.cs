@@ -127,6 +127,7 @@ internal sealed class SimFile(ulong obj)
         }
     }
 
+    /// <param name="failed">Write-back did not work: the pages count as written, and are not stable.</param>
     public void Flush(long begun, bool failed)
     {
         for (var i = unflushed.Count - 1; i >= 0; i--)
@@ -134,12 +135,42 @@ internal sealed class SimFile(ulong obj)
             if (unflushed[i].Flush(begun, failed))
                 unflushed.RemoveAt(i);
         }
+        // Lengths are journalled: they wait for the next flush.
         var last = sizesUnflushed.FindLastIndex(entry => entry.Version <= begun);
-        if (last < 0)
+        if (last < 0 || failed)
             return;
-        if (!failed)
-            sizeStable = sizesUnflushed[last].SizeBytes;
+        sizeStable = sizesUnflushed[last].SizeBytes;
         sizesUnflushed.RemoveRange(0, last + 1);
+    }
+
+    /// <summary>Write-back by the kernel itself fails for some pages: they count as written from now on.</summary>
+    /// <returns>Whether there were any.</returns>
+    public bool FailWriteback(long begun, Choose choose)
+    {
+        var any = false;
+        foreach (var sector in unflushed.Where(sector => sector.IsDirty && choose(2) == 1))
+        {
+            sector.Flush(begun, failed: true);
+            any = true;
+        }
+        return any;
+    }
+
+    /// <summary>Clean pages leave the memory: what a failed write-back has dropped is again what the disk holds.</summary>
+    /// <param name="leaves">Whether a page goes.</param>
+    /// <returns>Whether any was of those.</returns>
+    public bool Evict(long version, Func<bool> leaves)
+    {
+        var any = false;
+        for (var i = unflushed.Count - 1; i >= 0; i--)
+        {
+            if (!unflushed[i].IsDropped || !leaves())
+                continue;
+            any = true;
+            if (unflushed[i].Evict(version, SizeBytes))
+                unflushed.RemoveAt(i);
+        }
+        return any;
     }
 
     public void LosePower(Choose choose)
@@ -150,14 +181,14 @@ internal sealed class SimFile(ulong obj)
         foreach (var sector in unflushed)
             sector.LosePower(choose);
         unflushed.Clear();
-        foreach (var (index, sector) in sectors)
-            sector.CutTo(SizeBytes - index * SimDisk.SectorBytes);
+        foreach (var sector in sectors.Values)
+            sector.CutTo(SizeBytes);
     }
 
     private void Put(long version, long index, byte[]? content)
     {
         if (!sectors.TryGetValue(index, out var sector))
-            sectors.Add(index, sector = new Sector());
+            sectors.Add(index, sector = new Sector(index));
         if (sector.Put(version, content))
             unflushed.Add(sector);
     }
@@ -168,16 +199,25 @@ internal sealed class SimFile(ulong obj)
         sizesUnflushed.Add((version, sizeBytes));
     }
 
-    private sealed class Sector
+    private sealed class Sector(long index)
     {
+        /// <summary>What may still become stable. A hole is journalled, so a failed write-back concerns only what has content.</summary>
         private readonly List<(long Version, byte[]? Content)> since = [];
 
-        /// <summary>Is to be flushed, or was dropped by a flush that failed: readable, and not stable before it is written again.</summary>
+        /// <summary>Is to be flushed, or was dropped by a write-back that failed: readable, and not stable before it is written again.</summary>
         private bool listed;
 
         public byte[]? Now { get; private set; }
 
         public byte[]? Stable { get; private set; }
+
+        /// <summary>Has content that will be written back.</summary>
+        public bool IsDirty => since.Exists(entry => entry.Content is not null);
+
+        /// <summary>Shows what will never be written back.</summary>
+        public bool IsDropped => !ReferenceEquals(Now, Kept);
+
+        private byte[]? Kept => since.Count > 0 ? since[^1].Content : Stable;
 
         /// <returns>True if it has become one that is to be flushed.</returns>
         public bool Put(long version, byte[]? content)
@@ -193,13 +233,16 @@ internal sealed class SimFile(ulong obj)
         public bool Flush(long begun, bool failed)
         {
             var last = since.FindLastIndex(entry => entry.Version <= begun);
-            if (last >= 0)
+            if (failed)
             {
-                if (!failed)
-                    Stable = since[last].Content;
+                since.RemoveAll(entry => entry.Version <= begun && entry.Content is not null);
+            }
+            else if (last >= 0)
+            {
+                Stable = since[last].Content;
                 since.RemoveRange(0, last + 1);
             }
-            listed = since.Count > 0 || !ReferenceEquals(Now, Stable);
+            listed = since.Count > 0 || IsDropped;
             return !listed;
         }
 
@@ -211,20 +254,27 @@ internal sealed class SimFile(ulong obj)
             listed = false;
         }
 
-        public void CutTo(long bytes)
+        /// <returns>True: nothing is left to be flushed.</returns>
+        public bool Evict(long version, long sizeBytes)
         {
-            if (Now is null || bytes >= SimDisk.SectorBytes)
-                return;
-            if (bytes > 0)
-            {
-                Now = Now.ToArray();
-                Now.AsSpan((int)bytes).Clear();
-            }
-            else
-            {
-                Now = null;
-            }
-            Stable = Now;
+            Now = Cut(Kept, sizeBytes - index * SimDisk.SectorBytes);
+            // Behind the end of the file the file system makes zeros, and writes them.
+            if (IsDropped)
+                since.Add((version, Now));
+            return !(listed = since.Count > 0);
+        }
+
+        public void CutTo(long sizeBytes) => Now = Stable = Cut(Now, sizeBytes - index * SimDisk.SectorBytes);
+
+        private static byte[]? Cut(byte[]? content, long bytes)
+        {
+            if (content is null || bytes >= SimDisk.SectorBytes)
+                return content;
+            if (bytes <= 0)
+                return null;
+            content = content.ToArray();
+            content.AsSpan((int)bytes).Clear();
+            return content;
         }
     }
 }

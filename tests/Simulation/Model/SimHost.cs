@@ -23,6 +23,7 @@ internal sealed class SimHost
         clockOffsetMs = world.Random.Between(0, 1_000_000);
         driftPerMillion = world.Random.Between(-1_000, 1_000);
         Vm = new SimVm(world, this);
+        Disk.PagesDropped = LoseUnflushed;
     }
 
     public string Name { get; }
@@ -56,7 +57,8 @@ internal sealed class SimHost
 
     public long ArbiterCutUntilMs { get; set; }
 
-    public long PowerLostMs { get; private set; } = -1;
+    /// <summary>When its power went last, or the kernel last dropped pages that it could not write.</summary>
+    public long UnflushedLostMs { get; private set; } = -1;
 
     public long ClockMs => clockOffsetMs + world.Schedule.NowMs + world.Schedule.NowMs * driftPerMillion / 1_000_000;
 
@@ -141,10 +143,15 @@ internal sealed class SimHost
         Vm.Kill("power lost");
         Crash("process dies with the power");
         Powered = false;
-        PowerLostMs = world.Schedule.NowMs;
-        world.Truth.PowerLost(this);
+        LoseUnflushed();
         Disk.LosePower(world.Choose);
         world.Truth.CheckMarked("after a loss of power");
+    }
+
+    private void LoseUnflushed()
+    {
+        UnflushedLostMs = world.Schedule.NowMs;
+        world.Truth.UnflushedLost(this);
     }
 
     public void RestorePower()

@@ -52,16 +52,24 @@ internal sealed class Truth(World world)
     private void ChangeAcknowledged(SimHost host, GuestOperation operation)
     {
         Acknowledged++;
-        // If a member lost power since, it may have lost this after it had applied it, as any unflushed change.
-        var powerLost = world.Hosts.Any(other => other.PowerLostMs >= operation.BegunMs);
+        // If a member lost what was unflushed since, with its power say, it may have lost this after it had applied it.
+        var lost = world.Hosts.Any(other => other.UnflushedLostMs >= operation.BegunMs);
         foreach (var (cell, _) in operation.Changes)
         {
             // S2: applied by every member.
-            foreach (var member in powerLost ? [] : world.Members)
+            foreach (var member in lost ? [] : world.Members)
                 Require(cell.MayBe(cell.Now(member.Disk), operation.Number),
                     $"S2: {host.Name} acknowledged {operation}; member {member.Name} holds {cell.Now(member.Disk)} in {cell}");
-            cell.ChangeAcknowledged(operation.Number, powerLost);
+            cell.ChangeAcknowledged(operation.Number, lost);
         }
+    }
+
+    /// <summary>The disk of a serving host refused a write that may be on its way to the peer.</summary>
+    public void Refused(ulong obj, long offsetBytes, ReadOnlySpan<byte> content)
+    {
+        var number = System.Buffers.Binary.BinaryPrimitives.ReadInt64LittleEndian(content);
+        foreach (var cell in world.Layout.ContentFrom(obj, offsetBytes, offsetBytes + content.Length))
+            cell.ChangeRefused(number);
     }
 
     private void FlushAcknowledged(SimHost host, GuestOperation flush)
@@ -89,13 +97,15 @@ internal sealed class Truth(World world)
     /// <summary>A member is in from the moment of asking (S2), and may be granted when whoever asked is gone.</summary>
     public void JoinAsked(SimHost by, long expectedEpoch) => joinAsked = (by.Peer, expectedEpoch);
 
-    public void PowerLost(SimHost host)
+    /// <summary>A host loses what is not flushed there, now or later: its power went, or the kernel could not write its pages back and
+    /// keeps them only as long as it likes. After the latter no flush of them may be acknowledged.</summary>
+    public void UnflushedLost(SimHost host)
     {
         var asked = joinAsked.Peer == host && joinAsked.Epoch == world.Arbiter.Record.Epoch;
         if (!world.Members.Contains(host) && !asked && host.Peer.Engine is not { HoldsForPeer: true })
             return;
         foreach (var cell in world.Layout.Cells)
-            cell.MemberLostPower();
+            cell.MemberLostUnflushed();
     }
 
     /// <summary>A VM begins to execute: there is no other, and it reads what was acknowledged (S2, S6, S7).</summary>
@@ -109,8 +119,11 @@ internal sealed class Truth(World world)
             Require(cell.MayBe(value), $"S2/S6: the VM starts on {host.Name} and reads {value} in {cell}; allowed are {cell.Allowed}");
             // Left by a VM before: the range lock keeps this one from reading it before it has ended. And a member that has lost power, and is
             // not left out yet, may go first when this host dies: what it holds may be read then.
-            var lostByMember = world.Members.Any(member => member != host && member.PowerLostMs >= 0 && cell.Now(member.Disk) != value);
-            if (host.Engine?.InFlight(cell) != true && !lostByMember)
+            var lostByMember = world.Members.Any(member => member != host && member.UnflushedLostMs >= 0 && cell.Now(member.Disk) != value);
+            if (host.Engine?.InFlight(cell) == true)
+                continue;
+            cell.Found(value);
+            if (!lostByMember)
                 cell.Seen(value);
         }
     }

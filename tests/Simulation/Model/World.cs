@@ -49,11 +49,6 @@ internal sealed class World
 
     public Sabotage Sabotage { get; }
 
-    /// <summary>Flushes fail, and the kernel forgets their pages. Known defects: a copy that is resynced by hashes,
-    /// serves again, or takes over after a failed flush acknowledges later flushes over what was lost (seed 1135). Until they are mended this fault is for
-    /// those who look for them: POLLUX_FLUSH_FAULTS=1.</summary>
-    public bool FlushesFail => Sabotage == Sabotage.FailedFlushForgotten || Environment.GetEnvironmentVariable("POLLUX_FLUSH_FAULTS") == "1";
-
     /// <summary>No fault comes by chance.</summary>
     public bool Quiet { get; }
 

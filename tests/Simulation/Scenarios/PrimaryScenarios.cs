@@ -281,6 +281,7 @@ public sealed class PrimaryScenarios
         var a = StartPair();
         a.Feed(new RoleInput.LocalFault("EIO"));
         Assert.Equal(DataState.Outdated, a.State.DataState);
+        Assert.True(a.State.LostPower);
         Assert.Equal(0, Assert.Single(a.Effects.OfType<RoleEffect.StopWorkload>()).GraceMs);
         a.Check();
     }

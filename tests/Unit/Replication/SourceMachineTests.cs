@@ -202,6 +202,135 @@ public sealed class SourceMachineTests
         Assert.Single(A.Events, static e => e.StartsWith("fault", StringComparison.Ordinal));
     }
 
+    /// <summary>The kernel passes on what the block layer said: no data, protocol, timed out, no space, over quota.</summary>
+    [Theory]
+    [InlineData(61)]
+    [InlineData(71)]
+    [InlineData(110)]
+    [InlineData(LinuxError.NoSpace)]
+    [InlineData(LinuxError.QuotaExceeded)]
+    public void A_flush_that_fails_in_any_way_is_a_fault_on_either_host(int errno)
+    {
+        _pair.ServeMirrored();
+        var file = _pair.Create("f");
+        A.Write(1, file, 0, MachinePair.Bytes(10));
+        _pair.Run();
+        B.Fails = (what, _) => what == "flush" ? errno : 0;
+        A.Flush(2, file);
+        _pair.Run();
+        Assert.Single(B.Events, static e => e.StartsWith("fault", StringComparison.Ordinal));
+        Assert.DoesNotContain(2UL, A.Completed.Keys);
+        _pair.Exclude();
+        A.Fails = B.Fails;
+        A.Flush(3);
+        _pair.Run();
+        A.Fails = static (_, _) => 0;
+        A.Flush(4);
+        _pair.Run();
+        Assert.Equal((0, LinuxError.InputOutput, LinuxError.InputOutput), (A.Completed[2], A.Completed[3], A.Completed[4]));
+        Assert.Single(A.Events, static e => e.StartsWith("fault", StringComparison.Ordinal));
+    }
+
+    [Fact]
+    public void A_replica_whose_flush_has_failed_takes_no_further_session()
+    {
+        _pair.ServeMirrored();
+        var file = _pair.Create("f");
+        A.Write(1, file, 0, MachinePair.Bytes(10));
+        B.Fails = static (what, _) => what == "flush" ? LinuxError.InputOutput : 0;
+        A.Flush(2);
+        _pair.Run();
+        B.Fails = static (_, _) => 0;
+        _pair.Exclude();
+        A.Events.Clear();
+        _pair.Attach(A.State.Record.Epoch);
+        _pair.Pass(8_000);
+        Assert.DoesNotContain("caught-up", A.Events);
+        Assert.Contains(A.Events, static e => e.Contains("has failed", StringComparison.Ordinal));
+
+        // A process that has dropped what the page cache showed may follow again.
+        B.Crash();
+        _pair.Pass(8_000);
+        B.Follow(A.State.Record.Epoch);
+        _pair.Pass(8_000);
+        Assert.Contains("caught-up", A.Events);
+    }
+
+    /// <summary>A loss of power may bring the file back on both hosts, each with what it had flushed of it.</summary>
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void What_was_written_to_a_removed_file_stays_marked_until_the_removal_is_stable(bool whileOpen)
+    {
+        _pair.ServeMirrored();
+        var file = _pair.Create("f");
+        A.Flush(1);
+        _pair.Run();
+        Assert.Equal(0, A.Source!.Status.UnflushedBytes);
+        if (whileOpen)
+            A.Referenced.Add(file);
+        else
+            A.Write(2, file, 0, MachinePair.Bytes(10));
+        _pair.Run();
+        A.Mutate(3, new Mutation(MutationKind.Unlink) { Parent = 1, Name = "f"u8.ToArray() });
+        _pair.Run();
+        if (whileOpen)
+        {
+            A.Write(2, file, 0, MachinePair.Bytes(10));
+            _pair.Run();
+            A.Referenced.Clear();
+            A.Source.Unreferenced(file);
+            _pair.Run();
+        }
+
+        Assert.DoesNotContain(file, A.Objects.Keys);
+        Assert.Equal(KiB64, A.Source.Status.UnflushedBytes);
+        var marks = RecoveredMarks.Read(A.Checkpoint, A.Log, A.Options.ActivityLogSlots, ResyncPart.Source, out _)!;
+        Assert.Contains(marks.Ranges, range => range.Object == file);
+        A.Flush(4);
+        _pair.Run();
+        Assert.Equal(0, A.Source.Status.UnflushedBytes);
+    }
+
+    [Fact]
+    public void Without_any_flush_of_a_guest_removed_files_do_not_gather_marks_without_end()
+    {
+        const int FlushedAt = 4_096;
+        _pair.ServeAlone();
+        for (var i = 0; i < FlushedAt + 10; i++)
+        {
+            var file = _pair.Create("f");
+            A.Write(1, file, 0, MachinePair.Bytes(10));
+            _pair.Run();
+            A.Completed.Clear();
+            A.Mutate(3, new Mutation(MutationKind.Unlink) { Parent = 1, Name = "f"u8.ToArray() });
+            _pair.Run();
+            A.Completed.Clear();
+            A.Done.Clear();
+        }
+
+        Assert.InRange(A.Source!.Status.DirtyBytes, 0, 100 * KiB64);
+    }
+
+    [Fact]
+    public void A_machine_with_failed_marks_stops_only_when_its_calls_have_ended()
+    {
+        _pair.ServeAlone();
+        var file = _pair.Create("f");
+        A.Held = static what => what == "take manifest";
+        _pair.Attach();
+        _pair.Run();
+        A.Fails = static (what, _) => what == "log" ? LinuxError.InputOutput : 0;
+        A.Write(1, file, 0, MachinePair.Bytes(10));
+        _pair.Run();
+        A.Source!.Stop();
+        _pair.Run();
+        Assert.DoesNotContain("stopped", A.Events);
+        A.Held = static _ => false;
+        _pair.Run();
+        Assert.Contains("stopped", A.Events);
+    }
+
     [Fact]
     public void A_write_that_a_full_disk_refused_leaves_both_copies_equal()
     {

@@ -229,6 +229,22 @@ public class WriteLedgerTests(ITestOutputHelper output)
         }
     }
 
+    [Fact]
+    public void An_operation_that_is_repaired_while_others_wait_for_the_peer_waits_too()
+    {
+        var slot = Write(0, 10);
+        _ledger.Start(slot);
+        _ledger.Sent(slot, 100, waits: false);
+        _ledger.Repairs(slot);
+        var repair = _ledger.SentAgain(slot, 100, waits: true);
+        _ledger.LocalDone(slot, LinuxError.NoSpace, 0);
+        Assert.True(_ledger.Applied(repair - 1));
+        Assert.False(_ledger.TryTakeEnded(out _));
+        Assert.True(_ledger.Applied(repair));
+        Assert.True(_ledger.TryTakeEnded(out var ended));
+        Assert.Equal(LinuxError.NoSpace, ended.ErrorNumber);
+    }
+
     private int Write(long start, long end) => _ledger.Enter(OperationKind.Write, true, 1, start, end, 0, 0, 0);
 
     private void End(int slot)

@@ -10,7 +10,7 @@ internal static class StoreOf
 
     public static ObjectStore Directories(ObjectStoreOptions options, params string[] paths)
     {
-        var handles = paths.Select(CoveredDirectory.OpenPath).ToList();
+        var handles = paths.Select(CoveredDirectory.OpenDirectory).ToList();
         try
         {
             return ObjectStore.Open([.. handles], options);
