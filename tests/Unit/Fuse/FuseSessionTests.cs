@@ -48,6 +48,30 @@ public sealed class FuseSessionTests
         Assert.Equal(FuseInitFlags.None, session.Negotiated.Flags & unwanted);
     }
 
+    /// <summary>An INTERRUPT that waits for a request that is sent again would stay in the kernel's list.</summary>
+    [FuseFact]
+    public async Task The_kernel_sends_no_interrupts_from_the_first_request_on()
+    {
+        using var sandbox = new FuseSandbox();
+        var disk = new MemoryDisk(DiskBytes);
+        var held = new TaskCompletionSource<FuseReplyToken>();
+        disk.OnWrite = (token, _) => held.TrySetResult(token);
+        using var session = sandbox.Start(disk);
+        using var writer = Process.Start("dd", ["if=/dev/zero", $"of={sandbox.File1("disk")}", "bs=4k", "count=1", "oflag=direct", "conv=notrunc", "status=none"])!;
+        var write = await held.Task.WaitAsync(FuseSandbox.Timeout);
+
+        // S: a signal would wake it, and an INTERRUPT would follow. D: only a fatal one does, and none follows (request_wait_answer).
+        string state;
+        do
+            state = File.ReadAllText($"/proc/{writer.Id}/stat").Split(") ")[1][..1];
+        while (state == "R");
+        Assert.Equal("D", state);
+
+        session.Replier.Written(write, 4096);
+        Assert.True(writer.WaitForExit(FuseSandbox.Timeout));
+        Assert.Equal(0, writer.ExitCode);
+    }
+
     [FuseFact]
     public void A_direct_write_of_1_MiB_is_one_request()
     {

@@ -12,11 +12,67 @@ namespace Pollux.Tests.Unit.Volumes;
 /// <summary>A process that serves is killed; this one goes on with its connection, by the descriptors that it sent before.</summary>
 public sealed class AdoptionTests
 {
+    private static readonly int[] KillsAfterMs = [400, 150, 320, 90, 610];
+
     [FuseFact]
     public Task Calls_in_flight_when_the_serving_process_dies_end_once_and_right_if_nothing_of_them_was_done() => AdoptAsync(Stall.BeforeItIsDone);
 
     [FuseFact]
     public Task Calls_in_flight_when_the_serving_process_dies_end_once_and_right_if_all_was_done_but_the_answer() => AdoptAsync(Stall.AfterItIsDone);
+
+    [FuseFact]
+    public void Users_at_full_speed_do_not_notice_that_one_serving_process_after_the_other_is_killed()
+    {
+        var parent = Directory.CreateTempSubdirectory("pollux-adopt-").FullName;
+        var (directory, state) = (Directory.CreateDirectory(Path.Combine(parent, "module")).FullName, Path.Combine(parent, "state"));
+        using var holder = DescriptorSocket.Create();
+        holder.Bind(new UnixDomainSocketEndPoint(Path.Combine(parent, "holder")));
+        holder.Listen();
+        Child? server = null, user = null;
+        FuseConnection? connection = null;
+        try
+        {
+            CoveredDirectory? covered = null;
+            for (var epoch = 1; epoch <= KillsAfterMs.Length + 1; epoch++)
+            {
+                server = new Child("serve-on-loop", directory, state, Path.Combine(parent, "holder"), $"{epoch}");
+                using (var socket = holder.Accept())
+                {
+                    if (epoch == 1)
+                        (covered, connection) = ServingProcess.Take(socket);
+                    else
+                        ServingProcess.Give(socket, covered!, connection!);
+                    server.Expect("ready");
+                }
+
+                if (user is null)
+                {
+                    user = new Child("hammer-mount", directory);
+                    user.Expect("hammering");
+                }
+
+                if (epoch > KillsAfterMs.Length)
+                    break;
+                // At any moment of its work.
+                Thread.Sleep(KillsAfterMs[epoch - 1]);
+                server.Kill();
+            }
+
+            user!.EndInput();
+            foreach (var worker in MountHammer.Workers.ToHashSet())
+                Assert.Contains(": ok after ", user.Next(), StringComparison.Ordinal);
+            user.Join();
+        }
+        finally
+        {
+            server?.Kill();
+            foreach (var device in connection?.Devices ?? [])
+                device.Dispose();
+            user?.Kill();
+            CoveredDirectory.Open(directory, FuseSandbox.Timeout).Uncover();
+            Directory.Delete(parent, recursive: true);
+        }
+    }
 
     private static async Task AdoptAsync(Stall stall)
     {
@@ -122,6 +178,8 @@ public sealed class AdoptionTests
         }
 
         public void Say(string line) => _process.StandardInput.WriteLine(line);
+
+        public void EndInput() => _process.StandardInput.Close();
 
         public string Next() => _lines.TryTake(out var line, FuseSandbox.Timeout) ? line : throw new TimeoutException("The process says nothing.");
 

@@ -28,10 +28,7 @@ internal static class ServingProcess
 
         using var holder = DescriptorSocket.Create();
         holder.Connect(new UnixDomainSocketEndPoint(socketPath));
-        var connection = session.Connection ?? throw new InvalidOperationException("This kernel does not send requests again.");
-        var words = $"{covered.Path}\n{connection.Number}\n{connection.Negotiated.KernelMinor}\n{connection.Negotiated.Minor}\n"
-            + $"{(ulong)connection.Negotiated.Flags}\n{connection.Negotiated.WriteBytesMax}";
-        DescriptorSocket.Send(holder, Encoding.UTF8.GetBytes(words), [covered.Handle, .. connection.Devices]);
+        Give(holder, covered, session.Connection ?? throw new InvalidOperationException("This kernel does not send requests again."));
         Console.Out.WriteLine("ready");
         while (Console.In.ReadLine() is { } line)
         {
@@ -42,9 +39,38 @@ internal static class ServingProcess
         return 0;
     }
 
+    /// <summary>Serves on the engine's event loop, as in production, until it is killed.</summary>
+    /// <param name="epoch">1: mounts, and gives the connection to the holder; else takes it from there and goes on with it.</param>
+    public static int RunOnLoop(string directory, string state, string socketPath, long epoch)
+    {
+        using var holder = DescriptorSocket.Create();
+        holder.Connect(new UnixDomainSocketEndPoint(socketPath));
+        var goesOn = epoch > 1;
+        var (covered, connection) = goesOn ? Take(holder) : (CoveredDirectory.Open(directory, FuseSandbox.Timeout), null);
+        var completions = new FuseCompletions();
+        var engine = new LoneEngine(state, () => ObjectStore.Open(covered.Handle, new ObjectStoreOptions { KeepsUnlinked = goesOn }));
+        var volume = (ILoopVolume)engine.ServeAsync(epoch, completions).GetAwaiter().GetResult();
+        var handler = new FuseVolume(volume, completions) { GoesOn = goesOn, Exchanges = Exchanges(state) };
+        var options = FuseVolume.SessionOptions("vm1");
+        if (connection is null)
+            Give(holder, covered, FuseSession.Start(covered, handler, options, volume.Loop).Connection!);
+        else
+            FuseSession.Adopt(covered, connection, handler, options, volume.Loop);
+        Console.Out.WriteLine("ready");
+        Console.In.ReadLine();
+        return 0;
+    }
+
+    public static void Give(Socket socket, CoveredDirectory covered, FuseConnection connection)
+    {
+        var words = $"{covered.Path}\n{connection.Number}\n{connection.Negotiated.KernelMinor}\n{connection.Negotiated.Minor}\n"
+            + $"{(ulong)connection.Negotiated.Flags}\n{connection.Negotiated.WriteBytesMax}";
+        DescriptorSocket.Send(socket, Encoding.UTF8.GetBytes(words), [covered.Handle, .. connection.Devices]);
+    }
+
     public static ExchangeNotes Exchanges(string state) => new(Path.Combine(state, "exchanges"));
 
-    /// <summary>Takes what <see cref="Run"/> sends.</summary>
+    /// <summary>Takes what <see cref="Give"/> gives.</summary>
     public static (CoveredDirectory Covered, FuseConnection Connection) Take(Socket socket)
     {
         var message = new byte[DescriptorSocket.MessageBytesMax];
