@@ -1,5 +1,6 @@
 using System.Collections.Concurrent;
 using System.Diagnostics;
+using System.Globalization;
 using System.Net.Sockets;
 using Pollux.DataPlane.Fuse;
 using Pollux.DataPlane.Native;
@@ -59,9 +60,13 @@ public sealed class AdoptionTests
             }
 
             user!.EndInput();
-            foreach (var worker in MountHammer.Workers.ToHashSet())
-                Assert.Contains(": ok after ", user.Next(), StringComparison.Ordinal);
+            var results = MountHammer.Workers.Select(_ => RoundsOf(user.Next())).ToDictionary();
             user.Join();
+            Assert.Equal(MountHammer.Workers.ToHashSet(), results.Keys.ToHashSet());
+            // The kernel remembers names as it believes them to be: how often they were exchanged is seen under the mount.
+            Assert.Equal($"{(results["exchange"] - 1) % 2}", File.ReadAllText(Under(covered!) + "/exchange/first"));
+            foreach (var empty in new[] { "names", "directories" })
+                Assert.Empty(Directory.EnumerateFileSystemEntries(Path.Combine(Under(covered!), empty)));
         }
         finally
         {
@@ -112,6 +117,8 @@ public sealed class AdoptionTests
             user.Expect("unlinked later: ok");
             user.Expect("done");
             JudgeTree(directory);
+            // The kernel remembers names as it believes them to be.
+            JudgeTree(Under(covered));
             user.Say("end");
             user.Join();
 
@@ -121,19 +128,28 @@ public sealed class AdoptionTests
             session = null;
             // What the users had open without a name is gone with their last use, or with the next opening of the store.
             using (ObjectStore.Open(covered.Handle))
-                Assert.Empty(Directory.EnumerateFileSystemEntries($"/proc/self/fd/{covered.Handle.DangerousGetHandle()}/.pollux/unlinked"));
+                Assert.Empty(Directory.EnumerateFileSystemEntries(Under(covered) + "/.pollux/unlinked"));
             covered.Uncover();
             covered.Dispose();
         }
         finally
         {
             server.Kill();
-            session?.Stop(TimeSpan.Zero);
+            session?.Stop(FuseSandbox.Timeout);
             user?.Kill();
             CoveredDirectory.Open(directory, FuseSandbox.Timeout).Uncover();
             Directory.Delete(parent, recursive: true);
         }
     }
+
+    private static KeyValuePair<string, long> RoundsOf(string line)
+    {
+        Assert.Contains(": ok after ", line, StringComparison.Ordinal);
+        var words = line.Split(": ok after ");
+        return new(words[0], long.Parse(words[1], CultureInfo.InvariantCulture));
+    }
+
+    private static string Under(CoveredDirectory covered) => $"/proc/self/fd/{covered.Handle.DangerousGetHandle()}";
 
     private static void JudgeTree(string root)
     {
