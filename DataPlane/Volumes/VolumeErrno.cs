@@ -15,6 +15,9 @@ internal static class VolumeErrno
         Errno.ENOSYS => Errno.EIO,
         // The kernel would restart the system call by itself, or report an interruption that never was.
         Errno.EINTR => Errno.EIO,
+        // QEMU pauses a VM whose disk has no room (werror=enospc, its default); a quota's own error it would hand to the guest as a broken
+        // disk. What the caller can do about it is the same.
+        Errno.EDQUOT => Errno.ENOSPC,
         // Descriptors of this process, not of the application.
         Errno.EBADF or Errno.EMFILE => Errno.EIO,
         < 0 or > ErrnoMax => Errno.EIO,
