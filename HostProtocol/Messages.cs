@@ -83,9 +83,11 @@ public enum ModulePhase
 /// <param name="Record">The arbiter's record as of now, so that a host that has none can begin.</param>
 /// <param name="Command">A one-shot command that is not yet done, or null.</param>
 /// <param name="Link"><c>tls</c> or <c>plaintext</c>: how the module's data travels to the peer. Anything else, and nothing, means <c>tls</c>.</param>
+/// <param name="ResyncLimits">Null: the host's own defaults.</param>
+/// <param name="Verify">The newest order to compare the copies, or null.</param>
 public sealed record DesiredModule(
     string Module, ModulePhase Phase, string Directory, VmSpec? Vm, string InitialHost, long DetectionMs, bool Run,
-    RecordMessage Record, ModuleCommand? Command, string? Link = null)
+    RecordMessage Record, ModuleCommand? Command, string? Link = null, ResyncLimitsMessage? ResyncLimits = null, VerifyOrder? Verify = null)
 {
     public const string TlsLink = "tls";
     public const string PlaintextLink = "plaintext";
@@ -112,6 +114,17 @@ public sealed record VmSpec(string Domain, string DefinitionFile);
 /// <param name="Kind"><c>swap</c>.</param>
 public sealed record ModuleCommand(Guid OperationId, string Kind);
 
+/// <param name="BytesPerSecondMin">Kept up beside guests as far as disk and link allow.</param>
+/// <param name="BytesPerSecondMax">0: no limit.</param>
+public sealed record ResyncLimitsMessage(long BytesPerSecondMin, long BytesPerSecondMax);
+
+/// <summary>Compare both copies online, once for each operation id.</summary>
+/// <param name="Host">The primary when it was ordered: only this host begins it.</param>
+/// <param name="Repair">What differs on the secondary is made equal to the primary.</param>
+/// <param name="BytesPerSecondMax">0: no limit.</param>
+/// <param name="Stop">It shall end.</param>
+public sealed record VerifyOrder(Guid OperationId, string Host, bool Repair, long BytesPerSecondMax, bool Stop);
+
 public sealed record RecordMessage(Guid Incarnation, long Epoch, string? Primary, ImmutableArray<string> InSync);
 
 /// <summary>Everything operators can see of this host.</summary>
@@ -126,17 +139,50 @@ public sealed record ObservedState(long DesiredVersion, bool PeerReachable, Immu
 /// <param name="Problems">What is wrong now, most important first; empty if all is well.</param>
 /// <param name="Events">The newest entries of the module's history on this host, at most <see cref="EventsMax"/>, oldest first.</param>
 /// <param name="CommandResults">Ends of recent commands, at most 8.</param>
+/// <param name="Verify">Null if this host never ran one.</param>
 public sealed record ObservedModule(
     string Module, string Role, bool Ready, string DataState, RecordMessage Record, string Code, string Cause, long SinceUnixMs,
     string? VmState, ObservedReplication Replication, PreparationVerdict? Preparation,
-    ImmutableArray<ObservedProblem> Problems, ImmutableArray<ModuleEvent> Events, ImmutableArray<CommandResult> CommandResults)
+    ImmutableArray<ObservedProblem> Problems, ImmutableArray<ModuleEvent> Events, ImmutableArray<CommandResult> CommandResults, ObservedVerify? Verify = null)
 {
     public const int EventsMax = 64;
 }
 
+/// <param name="ResyncSkippedBytes">Of what is done, found equal and not sent.</param>
+/// <param name="ResyncRemainingSeconds">At the present rate; null while there is none.</param>
+/// <param name="ResyncLimits">In force on this host; null where it does not serve.</param>
 public sealed record ObservedReplication(
     bool SessionUp, bool Resyncing, bool FullResync, long DirtyBytes, long ResyncTotalBytes, long ResyncDoneBytes,
-    double ResyncBytesPerSecond, int HeldOperations, string? WaitingFor);
+    double ResyncBytesPerSecond, int HeldOperations, string? WaitingFor, long ResyncSkippedBytes = 0, long ResyncLeftBytes = 0,
+    double? ResyncRemainingSeconds = null, ResyncLimitsMessage? ResyncLimits = null);
+
+/// <summary>The newest verify that this host has run; it outlives a restart of the host.</summary>
+/// <param name="State"><c>running</c>, <c>completed</c>, <c>stopped</c>, or <c>failed</c>: it could not begin or not finish.</param>
+/// <param name="Reason">Why it failed, or null.</param>
+/// <param name="BytesPerSecondMax">0: no limit.</param>
+/// <param name="DoneBytes">Of <paramref name="TotalBytes"/>, the content of all files when it began.</param>
+/// <param name="SkippedBytes">Not compared, because the file went meanwhile.</param>
+/// <param name="DoneEntries">Of <paramref name="TotalEntries"/>: files, directories and links whose names, owners, modes and attributes are compared.</param>
+/// <param name="Repaired">Everything that differed has been made equal and is stable on both hosts.</param>
+/// <param name="ResyncFollows">The trees differ, and a resync makes them equal.</param>
+/// <param name="Differences">The first ones, at most <see cref="DifferencesMax"/>.</param>
+/// <param name="MoreDifferences">How many of the list there are beyond.</param>
+public sealed record ObservedVerify(
+    Guid OperationId, string State, bool Repair, long StartedUnixMs, long? EndedUnixMs, string? Reason, long BytesPerSecondMax, long TotalBytes,
+    long DoneBytes, long SkippedBytes, long DifferentBytes, long RepairedBytes, int TotalEntries, int DoneEntries, int DifferentEntries, bool Repaired,
+    bool ResyncFollows, ImmutableArray<VerifyDifference> Differences, int MoreDifferences)
+{
+    public const int DifferencesMax = 20;
+    public const string Running = "running";
+    public const string Completed = "completed";
+    public const string Stopped = "stopped";
+    public const string Failed = "failed";
+}
+
+/// <param name="Path">In the module's directory.</param>
+/// <param name="OffsetBytes">Of the range that differs; null if something else does.</param>
+/// <param name="What"><c>content</c>, or what else in words: <c>mode, owner</c>.</param>
+public sealed record VerifyDifference(string Path, long? OffsetBytes, long? LengthBytes, string What);
 
 public sealed record PreparationVerdict(bool Accepted, ObservedProblem? Problem);
 

@@ -50,6 +50,8 @@ public static class HostCommandLine
         root.Subcommands.Add(Join());
         root.Subcommands.Add(Run());
         root.Subcommands.Add(Status());
+        root.Subcommands.Add(LocalCommands.MakeVerify(RunDirectory, GuardedAsync));
+        root.Subcommands.Add(LocalCommands.MakeResyncLimits(RunDirectory, GuardedAsync));
         root.Subcommands.Add(OlderCopyCommand.Make(Data, GuardedAsync));
         root.Subcommands.Add(Guard());
         var parsed = root.Parse(args);

@@ -1,6 +1,5 @@
 using System.Net.Sockets;
 using System.Runtime.InteropServices;
-using System.Text.Json;
 using Pollux.DataPlane.Control;
 using Pollux.DataPlane.Guard;
 using Pollux.DataPlane.Hypervisor;
@@ -67,8 +66,7 @@ internal static class HostProgram
                         $"Port {options.PeerPort} or {options.ReplicationPort} cannot be used: {e.Message}. Another program listens there; end it.", e);
                 }
 
-                var socket = new LocalSocket(options.SocketPath,
-                    () => JsonSerializer.SerializeToUtf8Bytes(host.Status(), HostStatusJson.Default.HostStatus));
+                var socket = new LocalSocket(options.SocketPath, host.AnswerAsync);
                 await using (socket.ConfigureAwait(false))
                 {
                     HostLog.Info("host", "started", ("host", identity.Host), ("lostPower", lostPower), ("server", identity.Server));

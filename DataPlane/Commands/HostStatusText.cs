@@ -1,30 +1,16 @@
-using System.Net.Sockets;
+using System.Globalization;
 using System.Text.Json;
-using Pollux.DataPlane.Control;
 using Pollux.DataPlane.Modules;
+using Pollux.HostProtocol;
 
 namespace Pollux.DataPlane.Commands;
 
 /// <summary><c>pollux-host status</c> for people: the links, then a line for each module with what is wrong below it.</summary>
 internal static class HostStatusText
 {
-    private static readonly TimeSpan Deadline = TimeSpan.FromSeconds(5);
-
     public static async Task PrintAsync(string socketPath, bool json, CancellationToken cancel)
     {
-        byte[] answer;
-        using var deadline = CancellationTokenSource.CreateLinkedTokenSource(cancel);
-        deadline.CancelAfter(Deadline);
-        try
-        {
-            answer = await LocalSocket.ReadAsync(socketPath, deadline.Token).ConfigureAwait(false);
-        }
-        catch (Exception e) when (e is SocketException or IOException or OperationCanceledException)
-        {
-            throw new HostStartException("host.not-running",
-                $"No pollux-host answers at {socketPath}: {e.Message}. Start it ('pollux-host run'), and ask as root.", e);
-        }
-
+        var answer = await LocalCommands.AskAsync(socketPath, default, cancel).ConfigureAwait(false);
         if (json)
         {
             await using var output = Console.OpenStandardOutput();
@@ -51,7 +37,9 @@ internal static class HostStatusText
             if (replication.WaitingFor is { } waiting)
                 output.WriteLine($"  waits for: {waiting}");
             if (replication.Resyncing)
-                output.WriteLine($"  resync: {replication.ResyncDoneBytes} of {replication.ResyncTotalBytes} bytes");
+                output.WriteLine($"  {Resync(replication)}");
+            if (module.Verify is { } verify)
+                PrintVerify(verify, output);
             foreach (var problem in module.Problems)
             {
                 output.WriteLine($"  problem {problem.Code}: {problem.Title}");
@@ -60,5 +48,27 @@ internal static class HostStatusText
                 output.WriteLine($"    action: {problem.Action}");
             }
         }
+    }
+
+    private static string Resync(ObservedReplication resync)
+    {
+        var text = string.Create(CultureInfo.InvariantCulture,
+            $"resync: {resync.ResyncDoneBytes} of {resync.ResyncTotalBytes} bytes, {resync.ResyncLeftBytes} left, {resync.ResyncBytesPerSecond / 1e6:0.#} MB/s");
+        if (resync.ResyncRemainingSeconds is { } seconds)
+            text += string.Create(CultureInfo.InvariantCulture, $", {seconds:0} s to go");
+        if (resync.ResyncLimits is { } limits)
+            text += string.Create(CultureInfo.InvariantCulture, $" (at least {limits.BytesPerSecondMin / 1e6:0.#}, at most {(limits.BytesPerSecondMax == 0 ? "any" : (limits.BytesPerSecondMax / 1e6).ToString("0.#", CultureInfo.InvariantCulture))} MB/s)");
+        return text;
+    }
+
+    private static void PrintVerify(ObservedVerify verify, TextWriter output)
+    {
+        var when = DateTimeOffset.FromUnixTimeMilliseconds(verify.EndedUnixMs ?? verify.StartedUnixMs).ToString("yyyy-MM-dd HH:mm:ss'Z'", CultureInfo.InvariantCulture);
+        output.WriteLine(string.Create(CultureInfo.InvariantCulture,
+            $"  verify {verify.State} {when}: {verify.DoneBytes} of {verify.TotalBytes} bytes, {verify.DoneEntries} of {verify.TotalEntries} entries; {verify.DifferentBytes} bytes and {verify.DifferentEntries} entries differ{(verify.Repaired ? ", repaired" : verify.ResyncFollows ? ", a resync follows" : "")}{(verify.Reason is { } reason ? $": {reason}" : "")}"));
+        foreach (var difference in verify.Differences)
+            output.WriteLine(string.Create(CultureInfo.InvariantCulture, $"    {difference.Path}: {(difference.OffsetBytes is { } offset ? $"{difference.LengthBytes} bytes at {offset}" : difference.What)}"));
+        if (verify.MoreDifferences > 0)
+            output.WriteLine($"    and {verify.MoreDifferences} more");
     }
 }

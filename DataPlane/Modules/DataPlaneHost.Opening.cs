@@ -121,6 +121,7 @@ public sealed partial class DataPlaneHost : IModuleMaker
             Recovered = recovered,
             VolumeHeld = held is not null,
             KeptVm = keptVm,
+            Verifies = new VerifyFile(stateDirectory),
             Front = front,
             Engine = (events, bases) => new ReplicationEngine(new ReplicationOptions
             {

@@ -261,6 +261,7 @@ public sealed partial class ModuleRuntime
                 var status = _engine.Status;
                 _history.Add("resync.ended",
                     $"{(status.FullResync ? "Full" : "Delta")} resync: {status.ResyncDoneBytes} bytes copied.", _traces.TraceId);
+                _verify.Resynced();
                 break;
             case RoleInput.WorkloadStarted:
                 if (_workload is null)

@@ -14,16 +14,18 @@ public sealed partial class ModuleRuntime
         var status = _engine.Status;
         var replication = new ObservedReplication(
             status.SessionUp, status.Resyncing, status.FullResync, status.DirtyBytes, status.ResyncTotalBytes, status.ResyncDoneBytes,
-            status.ResyncBytesPerSecond, status.HeldOperations, _workload?.Waiting ?? view.WaitsFor ?? status.WaitingFor ?? _lane.Waiting);
+            status.ResyncBytesPerSecond, status.HeldOperations, _workload?.Waiting ?? view.WaitsFor ?? status.WaitingFor ?? _lane.Waiting,
+            status.Resync.SkippedBytes, Math.Max(0, status.Resync.LeftBytes), status.Resyncing ? status.Resync.RemainingSeconds : null, Limits(status.Resync));
+        var verify = _verify.Observe(status.Verify);
         return new ObservedModule(
             Module, view.Role.ToString().ToUpperInvariant(), view.Ready, view.DataState.ToString(), ToMessage(view.Record), view.Code, view.Cause,
-            BootClock.ToWall(view.SinceMs).ToUnixTimeMilliseconds(), _workload?.State, replication, preparation, Problems(view, status),
-            _history.Events, _history.Results);
+            BootClock.ToWall(view.SinceMs).ToUnixTimeMilliseconds(), _workload?.State, replication, preparation, Problems(view, status, verify),
+            _history.Events, _history.Results, verify);
     }
 
     internal static RecordMessage ToMessage(AuthorityRecord record) => new(record.Incarnation, record.Epoch, record.Primary, record.InSync);
 
-    private ImmutableArray<ObservedProblem> Problems(RoleView view, Replication.ReplicationStatus status)
+    private ImmutableArray<ObservedProblem> Problems(RoleView view, Replication.ReplicationStatus status, ObservedVerify? verify)
     {
         var problems = ImmutableArray.CreateBuilder<ObservedProblem>();
         if (RoleCodes.Find(view.Code) is { Impact: not (RoleImpact.None or RoleImpact.ByCommand) } role)
@@ -55,6 +57,14 @@ public sealed partial class ModuleRuntime
                 "None if that is acceptable. Otherwise keep the module's directory on XFS (with reflink) or btrfs, with room for what changes."));
         }
 
+        if (status.Resync.BelowMinimumMs >= SlowResyncMs)
+        {
+            problems.Add(new ObservedProblem("resync.slow", "The resync is slower than its minimum", "The module is not protected for longer.",
+                $"It makes {Rate(status.ResyncBytesPerSecond)} and shall keep up {Rate(status.Resync.BytesPerSecondMin)}, for {status.Resync.BelowMinimumMs / 1000} s.",
+                "Look at the load of the disks of both hosts and of the link between them; guests are held back already as far as that helps."));
+        }
+
+        problems.AddRange(ModuleVerify.Problems(Module, verify));
         return problems.ToImmutable();
     }
 
@@ -65,6 +75,14 @@ public sealed partial class ModuleRuntime
                 + "If only this host is full, pollux module swap moves the VM to the peer.")
         : new ObservedProblem("vm.paused-by-others", "The VM was paused by somebody else", Describe(RoleImpact.Paused), hold.Text,
             "Resume it with the tool that paused it (virsh resume), or stop and start the module.");
+
+    /// <summary>A rate over some seconds dips when a flush runs; longer than this is no dip, milliseconds.</summary>
+    private const long SlowResyncMs = 10_000;
+
+    private static ResyncLimitsMessage? Limits(in ResyncStatus resync) => resync.BytesPerSecondMax == 0 ? null
+        : new ResyncLimitsMessage(resync.BytesPerSecondMin, resync.BytesPerSecondMax == long.MaxValue ? 0 : resync.BytesPerSecondMax);
+
+    private static string Rate(double bytesPerSecond) => (bytesPerSecond / 1e6).ToString("0.#", System.Globalization.CultureInfo.InvariantCulture) + " MB/s";
 
     private static string Join(string cause, string likely) => cause.Length == 0 ? likely : cause;
 

@@ -2,6 +2,7 @@ using Pollux.DataPlane.Core.Roles;
 using Pollux.DataPlane.Hypervisor;
 using Pollux.DataPlane.Replication;
 using Pollux.DataPlane.Telemetry;
+using Pollux.HostProtocol;
 
 namespace Pollux.DataPlane.Modules;
 
@@ -30,6 +31,7 @@ public sealed partial class ModuleRuntime : IReplicationEvents, IAsyncDisposable
     private readonly EngineLane _lane;
     private readonly WorkloadRunner? _workload;
     private readonly IReplicationEngine _engine;
+    private readonly ModuleVerify _verify;
     private readonly Thread _thread;
     private readonly TaskCompletionSource _workloadOff = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private volatile RoleView _view;
@@ -55,6 +57,11 @@ public sealed partial class ModuleRuntime : IReplicationEvents, IAsyncDisposable
         _view = _machine.View;
         _saver = new StateSaver(options.Module, options.State, options.Recovered, version => Put(new RoleInput.StateSaved(version)));
         _engine = options.Engine(this, _saver);
+        _verify = new ModuleVerify(options.Module, _engine, options.Verifies, (kind, text) =>
+        {
+            _history.Add(kind, text, _traces.TraceId);
+            options.Links.Changed();
+        });
         _lane = new EngineLane(options.Module, reason => Put(new RoleInput.LocalFault(reason)));
         if (options.Vm is { } vm)
         {
@@ -80,6 +87,22 @@ public sealed partial class ModuleRuntime : IReplicationEvents, IAsyncDisposable
     public void Start() => _thread.Start();
 
     public void Put(RoleInput input) => _inputs.Put(input);
+
+    /// <summary>Orders of the control plane; each may be repeated.</summary>
+    public void Wish(VerifyOrder order) => _verify.Wish(order);
+
+    /// <returns>Null, or why it was not done.</returns>
+    public Task<string?> VerifyAsync(VerifyOrder order) => _verify.DoAsync(order);
+
+    /// <returns>Null, or why not.</returns>
+    public string? StopVerify() => _verify.Stop();
+
+    /// <summary>Holds from now on, for a running resync too.</summary>
+    public void SetResyncLimits(ResyncLimits limits)
+    {
+        _engine.SetResyncLimits(limits);
+        _history.Add("resync.limits", $"A resync keeps up {Rate(limits.BytesPerSecondMin)} and does not exceed {(limits.BytesPerSecondMax == long.MaxValue ? "any limit" : Rate(limits.BytesPerSecondMax))}.");
+    }
 
     /// <summary>Completes when the module is stopped and released on this host.</summary>
     public async Task StoppedAsync()
@@ -144,6 +167,8 @@ public sealed partial class ModuleRuntime : IReplicationEvents, IAsyncDisposable
     }
 
     void IReplicationEvents.LocalFault(string reason) => Put(new RoleInput.LocalFault(reason));
+
+    void IReplicationEvents.VerifyEnded(VerifyReport report) => _verify.Ended(report);
 
     void IReplicationEvents.Noted(string kind, string text) => _history.Add(kind, text);
 

@@ -24,6 +24,8 @@ internal sealed class ModuleSlot(string module, string self, IModuleMaker maker)
     private volatile PreparationVerdict? _verdict;
     private volatile string? _fault;
     private Guid _preparedFor;
+    private ModuleRuntime? _limitsOf;
+    private ResyncLimitsMessage? _limits;
     private long _retryMs;
     private readonly long _sinceMs = DateTimeOffset.UtcNow.ToUnixTimeMilliseconds();
 
@@ -51,10 +53,27 @@ internal sealed class ModuleSlot(string module, string self, IModuleMaker maker)
             // A command is the primary's; the other host reads it in the same order and leaves it alone.
             if (desired.Command is { Kind: "swap" } command && desired.Record.Primary == self)
                 runtime.Put(new RoleInput.Command(command.OperationId, RoleCommand.Swap));
+            if (desired.Verify is { } verify && verify.Host == self)
+                runtime.Wish(verify);
+            SetResyncLimits(runtime, desired.ResyncLimits);
             return false;
         }
 
         return Open(desired, nowMs);
+    }
+
+    /// <summary>Only what has changed is passed on: until then a limit that was set on this host holds.</summary>
+    private void SetResyncLimits(ModuleRuntime runtime, ResyncLimitsMessage? wanted)
+    {
+        if (_limitsOf == runtime && _limits == wanted)
+            return;
+        var isFirst = _limitsOf != runtime;
+        (_limitsOf, _limits) = (runtime, wanted);
+        var limits = wanted is null ? ResyncLimits.Default : new ResyncLimits(wanted.BytesPerSecondMin, wanted.BytesPerSecondMax == 0 ? long.MaxValue : wanted.BytesPerSecondMax);
+        if (!limits.IsValid)
+            HostLog.Error("modules", "limits of a resync that are none were ignored", ("module", module), ("min", limits.BytesPerSecondMin), ("max", limits.BytesPerSecondMax));
+        else if (!isFirst || wanted is not null)
+            runtime.SetResyncLimits(limits);
     }
 
     public ObservedModule? Observe()

@@ -4,7 +4,7 @@ using Pollux.DataPlane.Storage;
 
 namespace Pollux.DataPlane.Replication;
 
-// This host's copy. Writes, holes and hashes are done in place, in their order; the rest by the disk lane.
+// This host's copy. Writes and holes are done in place, in their order; the rest by the disk lane.
 internal abstract unsafe partial class EngineShell
 {
     private readonly List<LocalOperation> _local = [];
@@ -61,6 +61,10 @@ internal abstract unsafe partial class EngineShell
             }
         },
         taken => ManifestTaken(taken.Fault, taken.Entries));
+
+    public void LocalDescribe(int batch, IReadOnlyList<ulong> objects) => Begin(
+        () => (Error: Store.DescribeEntries(objects, out var entries), Entries: entries),
+        described => EntriesDescribed(batch, described.Error, described.Entries));
 
     public void ApplyManifest(IReadOnlyList<ManifestEntry> entries) => Begin<(int Error, string? Fault, IReadOnlyList<ulong> Whole, IReadOnlyList<ulong> New)>(
         () =>
@@ -129,6 +133,8 @@ internal abstract unsafe partial class EngineShell
 
     protected abstract void LocalHashed(int slot, int errno, in RangeHash hash);
 
+    protected abstract void EntriesDescribed(int batch, int errno, IReadOnlyList<EntryDigest> entries);
+
     protected virtual void LocalStatted(int slot, int errno, in ObjectAttributes attributes) => throw Unasked();
 
     protected virtual void LocalRepairRead(int slot, int errno, long sizeBytes, DataRef data) => throw Unasked();
@@ -176,8 +182,7 @@ internal abstract unsafe partial class EngineShell
                     LocalWritten(operation.Slot, MakeHole(operation.Object, operation.OffsetBytes, operation.LengthBytes));
                     break;
                 case LocalKind.Hash:
-                    error = Hash(operation.Object, operation.OffsetBytes, (int)operation.LengthBytes, out var hash);
-                    LocalHashed(operation.Slot, error, hash);
+                    BeginHash(operation.Slot, operation.Object, operation.OffsetBytes, (int)operation.LengthBytes);
                     break;
                 default:
                     Flush(operation, last: i == _local.Count - 1);
@@ -221,6 +226,11 @@ internal abstract unsafe partial class EngineShell
         }
         return Errno.None;
     }
+
+    /// <summary>What was queued before is done, and nothing that overlaps is queued before this has ended: the source holds the range.</summary>
+    private void BeginHash(int slot, ulong obj, long offsetBytes, int lengthBytes) => Begin(
+        () => (Error: Hash(obj, offsetBytes, lengthBytes, out var hash), Hash: hash),
+        hashed => LocalHashed(slot, hashed.Error, hashed.Hash));
 
     private int Hash(ulong obj, long offsetBytes, int lengthBytes, out RangeHash hash)
     {

@@ -24,6 +24,18 @@ public interface IReplicationEngine : IAsyncDisposable
     void Quiesce();
     Task StopServingAsync();
 
+    /// <summary>Compares both copies while the volume is served; see <see cref="SourceMachine.StartVerify"/>.</summary>
+    /// <returns>Null, or why nothing was begun.</returns>
+    Task<string?> StartVerifyAsync(bool repair, long bytesPerSecondMax);
+
+    /// <summary>Takes effect at once; nothing if no verify runs.</summary>
+    void SetVerifyLimit(long bytesPerSecondMax);
+
+    void StopVerify();
+
+    /// <summary>Holds for the running resync and for later ones.</summary>
+    void SetResyncLimits(ResyncLimits limits);
+
     Task FollowAsync(long epoch, CancellationToken cancel);
     Task StopFollowingAsync();
 
@@ -40,6 +52,11 @@ public interface IReplicationEvents
     void PeerCaughtUp(Guid syncBase);
     void Quiesced();
     void LocalFault(string reason);
+
+    /// <summary>A verify has come to its end, whatever that was.</summary>
+    void VerifyEnded(VerifyReport report)
+    {
+    }
 
     /// <summary>Something for the module's history that decides nothing: a stable dotted kind and a sentence.</summary>
     void Noted(string kind, string text)
@@ -63,4 +80,10 @@ public readonly record struct ReplicationStatus(
 {
     /// <summary>Of the target of a resync; null where there is nothing to say of one.</summary>
     public OlderCopyStatus? OlderCopy { get; init; }
+
+    /// <summary>Of the running or last resync of this run of serving.</summary>
+    public ResyncStatus Resync { get; init; }
+
+    /// <summary>Of the running or last verify of this run of serving; null if there was none.</summary>
+    public VerifyReport? Verify { get; init; }
 }

@@ -50,6 +50,8 @@ internal sealed class ReplicaShell : EngineShell
     protected override void LocalMutated(int slot, int errno, in ObjectAttributes attributes, ulong orphan) =>
         _machine.LocalMutated(slot, errno, attributes, orphan);
 
+    protected override void EntriesDescribed(int batch, int errno, IReadOnlyList<EntryDigest> entries) => _machine.EntriesDescribed(batch, errno, entries);
+
     protected override void LocalHashed(int slot, int errno, in RangeHash hash) => _machine.LocalHashed(slot, errno, hash);
 
     protected override void ManifestApplied(int errno, string? fault, IReadOnlyList<ulong> wholeObjects, IReadOnlyList<ulong> newObjects) =>

@@ -22,6 +22,7 @@ public sealed class ReplicationEngine : IReplicationEngine
     private SourceShell? _source;
     private ReplicaShell? _replica;
     private ReplicationStatus _lastStatus;
+    private ResyncLimits _limits = ResyncLimits.Default;
 
     public ReplicationEngine(ReplicationOptions options)
     {
@@ -47,10 +48,9 @@ public sealed class ReplicationEngine : IReplicationEngine
         get
         {
             var shell = Shell;
-            var asked = _place.TryAsk(() => shell?.Status, StatusPatience, out var status);
-            if (!asked)
+            if (!_place.TryAsk(() => shell is null ? default(ReplicationStatus?) : ToStatus(shell), StatusPatience, out var status))
                 return _lastStatus with { WaitingFor = _place.Stall ?? _lastStatus.WaitingFor };
-            return _lastStatus = status is { } now ? ToStatus(now) with { OlderCopy = (shell as ReplicaShell)?.Older.Status } : new ReplicationStatus(false, false, false, 0, 0, 0, 0, 0, 0, 0, null);
+            return _lastStatus = status ?? default;
         }
     }
 
@@ -95,8 +95,10 @@ public sealed class ReplicationEngine : IReplicationEngine
             _place.Drive(shell);
             return shell;
         }).ConfigureAwait(false);
+        ResyncLimits limits;
         lock (_lock)
-            _source = source;
+            (_source, limits) = (source, _limits);
+        SetResyncLimits(limits);
     }
 
     public void AttachPeer(long epoch, bool inSync)
@@ -156,6 +158,39 @@ public sealed class ReplicationEngine : IReplicationEngine
     {
         var source = Serving;
         Input(source, source.Machine.Quiesce);
+    }
+
+    public async Task<string?> StartVerifyAsync(bool repair, long bytesPerSecondMax)
+    {
+        if (ServingOrNone is not { } source)
+            return "this host does not serve the module: the primary compares";
+        return await _place.AskAsync(() =>
+            source.Stopping.IsCompleted ? "the volume is being shut"
+            : source.Machine.StartVerify(repair, bytesPerSecondMax, out var refusal) ? null
+            : refusal).ConfigureAwait(false);
+    }
+
+    public void SetVerifyLimit(long bytesPerSecondMax)
+    {
+        if (ServingOrNone is { } source)
+            Input(source, () => source.Machine.SetVerifyLimit(bytesPerSecondMax));
+    }
+
+    public void StopVerify()
+    {
+        if (ServingOrNone is { } source)
+            Input(source, source.Machine.StopVerify);
+    }
+
+    public void SetResyncLimits(ResyncLimits limits)
+    {
+        if (!limits.IsValid)
+            throw new ArgumentOutOfRangeException(nameof(limits), limits, "The least is not between 0 and the most.");
+        SourceShell? source;
+        lock (_lock)
+            (_limits, source) = (limits, _source);
+        if (source is not null)
+            Input(source, () => source.Machine.SetResyncLimits(limits.BytesPerSecondMin, limits.BytesPerSecondMax));
     }
 
     public async Task StopServingAsync()
@@ -223,11 +258,19 @@ public sealed class ReplicationEngine : IReplicationEngine
     private static Task<T> RunLong<T>(Func<T> work, CancellationToken cancel) =>
         Task.Factory.StartNew(work, cancel, TaskCreationOptions.LongRunning | TaskCreationOptions.DenyChildAttach, TaskScheduler.Default);
 
-    private static ReplicationStatus ToStatus(in EngineStatus status) => new(
-        status.SessionUp, status.Resync.Running, status.Resync.Full, status.DirtyBytes, status.Resync.TotalBytes, status.Resync.DoneBytes,
-        status.Resync.BytesPerSecond, status.HeldOperations, status.ReplicatedBytes, status.ReplicatedOperations, status.WaitingFor);
+    private static ReplicationStatus ToStatus(EngineShell shell)
+    {
+        var status = shell.Status;
+        return new(
+            status.SessionUp, status.Resync.Running, status.Resync.Full, status.DirtyBytes, status.Resync.TotalBytes, status.Resync.DoneBytes,
+            status.Resync.BytesPerSecond, status.HeldOperations, status.ReplicatedBytes, status.ReplicatedOperations, status.WaitingFor)
+        {
+            OlderCopy = (shell as ReplicaShell)?.Older.Status,
+            Resync = status.Resync,
+            Verify = status.Verify.Running || status.Verify.End is not null ? VerifyReport.Of(status.Verify, shell.Store) : null,
+        };
+    }
 
-    /// <returns>False: the loop has ended.</returns>
     private bool Input(EngineShell shell, Action input) => _place.Loop.Post(() =>
     {
         if (!shell.Stopping.IsCompleted)

@@ -19,6 +19,7 @@ internal sealed class SourceShell : EngineShell
     private readonly long[] _beganTicks;
     private ulong _mutationLast;
     private int _writesOpen;
+    private bool _verifying;
 
     public SourceShell(
         ModuleLoop place, ReplicationOptions options, LocalCopy copy, in SourceStart start, VolumeReferences references, IVolumeCompletions completions,
@@ -118,6 +119,12 @@ internal sealed class SourceShell : EngineShell
 
     protected override void TurnEnded()
     {
+        if (_verifying != _machine.IsVerifying)
+        {
+            _verifying = _machine.IsVerifying;
+            if (!_verifying)
+                Options.Events.VerifyEnded(VerifyReport.Of(_machine.Status.Verify, Store));
+        }
         if (Stopping.IsCompleted)
         {
             // They find that nothing is served any more.
@@ -169,6 +176,8 @@ internal sealed class SourceShell : EngineShell
 
     protected override void LocalMutated(int slot, int errno, in ObjectAttributes attributes, ulong orphan) =>
         _machine.LocalMutated(slot, errno, attributes, orphan);
+
+    protected override void EntriesDescribed(int batch, int errno, IReadOnlyList<EntryDigest> entries) => _machine.EntriesDescribed(batch, errno, entries);
 
     protected override void LocalHashed(int slot, int errno, in RangeHash hash) => _machine.LocalHashed(slot, errno, hash);
 

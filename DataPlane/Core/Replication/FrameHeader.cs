@@ -75,7 +75,7 @@ public readonly record struct FrameHeader(FrameKind Kind, FrameFlags Flags, int 
         if (BinaryPrimitives.ReadUInt32LittleEndian(frame[ChecksumOffset..]) != Checksum(frame, chain))
             return FrameDecode.BadChecksum;
         var kind = (FrameKind)frame[8];
-        if (kind is < FrameKind.Hello or > FrameKind.HashAnswer)
+        if (kind is < FrameKind.Hello or > FrameKind.EntriesAnswer)
             return FrameDecode.UnknownKind;
         payload = frame[SizeBytes..];
         header = new FrameHeader(

@@ -10,8 +10,10 @@ namespace Pollux.DataPlane.Core.Replication;
 ///        ◄───────────────── Ready                (the replica has stored Inconsistent)
 /// ManifestChunk… ────────►
 ///        ◄───────────────── ManifestApplied…
-/// HashRequest ───────────►                       where both hosts may have the same already
+/// HashRequest ───────────►                       where both hosts may have the same already, and in a verify
 ///        ◄───────────────── HashAnswer
+/// EntriesRequest ────────►                       in a verify
+///        ◄───────────────── EntriesAnswer
 /// ResyncData, ResyncHole ►                       beside Write, Mutation
 /// ResyncFinal ───────────►
 ///        ◄───────────────── ReplicaUpToDate      (the replica is flushed and has stored UpToDate)
@@ -67,6 +69,12 @@ public enum FrameKind : byte
 
     /// <summary>i32 slot of the request, then <see cref="RangeHash"/>.</summary>
     HashAnswer,
+
+    /// <summary>Asks what the replica has of a batch of objects, as it is after all frames before: i32 batch, u64 objects.</summary>
+    EntriesRequest,
+
+    /// <summary>i32 batch, then an <see cref="EntryDigest"/> of each.</summary>
+    EntriesAnswer,
 }
 
 [Flags]

@@ -30,6 +30,9 @@ public interface ILocalCopy
     /// <summary>SHA-256 of what the file has in the range, up to its end. Ends with LocalHashed.</summary>
     void LocalHash(int slot, ulong obj, long offsetBytes, int lengthBytes);
 
+    /// <summary>What of objects beside content is compared, as the disk has it. Ends with EntriesDescribed.</summary>
+    void LocalDescribe(int batch, IReadOnlyList<ulong> objects);
+
     /// <summary>Makes a range read as zeros, deallocated where the file system can. The size stays. Ends with LocalWritten.</summary>
     void LocalHole(int slot, ulong obj, long offsetBytes, long lengthBytes);
 

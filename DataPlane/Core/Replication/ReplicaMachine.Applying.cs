@@ -13,6 +13,7 @@ public sealed partial class ReplicaMachine
     private bool _pinged;
     private int _applying;
     private int _hashesRun;
+    private bool _describes;
     private Mutation? _mutation;
     private bool _mutationRuns;
 
@@ -59,6 +60,8 @@ public sealed partial class ReplicaMachine
                 return TakeFlush(header);
             case FrameKind.HashRequest when applying:
                 return TakeHashRequest(header, payload);
+            case FrameKind.EntriesRequest when applying:
+                return TakeEntriesRequest(payload);
             case FrameKind.EpochChanged:
                 _epoch = header.Epoch;
                 RaiseEpoch(header.Epoch);
@@ -164,6 +167,43 @@ public sealed partial class ReplicaMachine
             // What is not there equals nothing.
             (errno == 0 ? hash : new RangeHash(-1, 0, 0)).Write(payload[sizeof(int)..]);
             Send(FrameKind.HashAnswer, FrameFlags.None, 0, 0, payload);
+        }
+        Settle();
+    }
+
+    private bool TakeEntriesRequest(ReadOnlySpan<byte> payload)
+    {
+        var reader = new WireReader(payload);
+        var batch = reader.Int32();
+        var count = reader.RestBytes / sizeof(ulong);
+        if (count is 0 or > EntryDigest.BatchMax || _describes)
+            return false;
+        var objects = new ulong[count];
+        for (var i = 0; i < count; i++)
+            objects[i] = reader.UInt64();
+        if (!reader.Complete)
+            return false;
+        _describes = true;
+        _effects.LocalDescribe(batch, objects);
+        return true;
+    }
+
+    /// <summary>What this host has of a batch of entries, in the order asked for.</summary>
+    public void EntriesDescribed(int batch, int errno, IReadOnlyList<EntryDigest> entries)
+    {
+        _describes = false;
+        if (errno != 0)
+        {
+            Fail(0, errno, $"the tree could not be read for a comparison ({LinuxError.Describe(errno)})");
+        }
+        else if (_link != 0)
+        {
+            var payload = PayloadOf(sizeof(int) + (entries.Count * EntryDigest.EncodedBytes));
+            var writer = new WireWriter(payload);
+            writer.Int32(batch);
+            foreach (var entry in entries)
+                entry.Write(ref writer);
+            Send(FrameKind.EntriesAnswer, FrameFlags.None, 0, 0, payload);
         }
         Settle();
     }

@@ -95,14 +95,14 @@ public sealed partial class ReplicaMachine
         _link != 0 ? _waitingFor : _lastEnd ?? "a session of the primary")
     {
         Resync = new ResyncStatus(_resyncing, _resyncFull, _resumed, _waitingFor ?? "", 0, 0, 0, 0, null),
-        Verify = new VerifyStatus(false, false, 0, 0, 0, 0, [], null),
+        Verify = new VerifyStatus { Different = [], DifferentEntries = [] },
     };
 
     /// <summary>Latest time of the next <see cref="Tick"/>; long.MaxValue if nothing is waited for.</summary>
     public long NextDeadlineMs => _link != 0 || _nextLink != 0 || (_stopping && !_stopped) ? _watchDueMs : long.MaxValue;
 
     /// <summary>Something of the local copy or its marks is being worked on.</summary>
-    private bool Busy => _applying > 0 || _mutationRuns || _flushesRun > 0 || _hashesRun > 0 || _phaseWorkRuns || !_marks.Idle;
+    private bool Busy => _applying > 0 || _mutationRuns || _flushesRun > 0 || _hashesRun > 0 || _describes || _phaseWorkRuns || !_marks.Idle;
 
     /// <summary>An authenticated connection of the peer whose greeting names this module.</summary>
     public void Accepted(int link, Hello hello)

@@ -19,9 +19,6 @@ public sealed partial class SourceMachine
     /// <summary>Reads and comparisons under way at once: enough to keep a disk and a link of 10 Gb/s busy, 8 MiB of buffers.</summary>
     private const int CopiesMax = 8;
 
-    /// <summary>What a resync keeps up beside guests unless it is told otherwise: 1 TB takes about a day and a half.</summary>
-    private const long ResyncBytesPerSecondMinDefault = 8_000_000;
-
     private readonly Queue<ulong> _toClip = new();
     private DirtyCursor _cursor;
     private int _copies;
@@ -31,7 +28,7 @@ public sealed partial class SourceMachine
     // After a hole the next look is at a long run, alone; after data at short ones, side by side.
     private bool _expectsHole;
     private bool _longRunRuns;
-    private long _resyncBytesPerSecondMin = ResyncBytesPerSecondMinDefault;
+    private long _resyncBytesPerSecondMin = ResyncLimits.Default.BytesPerSecondMin;
     private RateLimit _resyncLimit = new() { BytesPerSecondMax = long.MaxValue };
     private int _comparedDifferent;
     private int _comparisonsPassedOver;
@@ -159,7 +156,7 @@ public sealed partial class SourceMachine
                 _effects.LocalStat(slot, operation.Object);
                 return true;
             case Purpose.Verify:
-                BeginCompare(slot, (int)length);
+                BeginCompare(slot, (int)Math.Min(length, CopyPiece.DataBytesMax));
                 return false;
             default:
                 _effects.LocalCopyRead(slot, operation.Object, operation.StartBytes, length);
@@ -306,6 +303,7 @@ public sealed partial class SourceMachine
         var coveredBytes = operation.Piece.CoveredBytes;
         _marks.Map.Copied(operation.Object, operation.StartBytes, coveredBytes);
         _resyncLimit.Take(sentBytes);
+        _resyncSentBytes += sentBytes;
         DropCopy(slot);
         CountCopied(coveredBytes, sentBytes);
     }
@@ -364,6 +362,11 @@ public sealed partial class SourceMachine
     private void ClipStatted(int slot, int errno, in ObjectAttributes attributes)
     {
         ref readonly var operation = ref Running(slot, OperationKind.Copy);
+        if (operation.Purpose == Purpose.Verify)
+        {
+            SizeForVerify(slot, errno, attributes.SizeBytes);
+            return;
+        }
         if (errno == 0 || LinuxError.IsGone(errno))
         {
             _marks.Map.Clip(operation.Object, errno == 0 ? attributes.SizeBytes : 0);

@@ -114,6 +114,9 @@ public sealed partial class SourceMachine
             case Purpose.GoneFlush:
                 _goneFlushes = false;
                 break;
+            case Purpose.VerifyFlush when session == _link:
+                VerifyFlushed(peerConfirmed && errno == 0);
+                break;
             case Purpose.ResyncFlush when session == _link:
                 ResyncFlushed(peerConfirmed && errno == 0);
                 break;

@@ -21,6 +21,8 @@ public sealed partial class SourceMachine
     private long _resyncDoneBytes;
     private long _resyncSkippedBytes;
     private long _resyncUnflushedBytes;
+    private long _resyncSentBytes;
+    private long _resyncSlowSinceMs;
     private bool _resyncFlushes;
     private bool _manifestWanted;
     private IReadOnlyList<ManifestEntry>? _manifest;
@@ -93,6 +95,7 @@ public sealed partial class SourceMachine
     private void EndResync()
     {
         _resync = ResyncStep.None;
+        _resyncSlowSinceMs = 0;
         _manifestChunks = null;
         _manifest = null;
         // A listing that runs still holds the line until it comes.
@@ -104,6 +107,11 @@ public sealed partial class SourceMachine
 
     private void WatchResync()
     {
+        // The rate is that of some seconds: a resync that has just begun has none yet.
+        if (_resync == ResyncStep.Copying && _resyncRate.BytesPerSecond(_nowMs) < _resyncBytesPerSecondMin)
+            _resyncSlowSinceMs = _resyncSlowSinceMs > 0 ? _resyncSlowSinceMs : _nowMs;
+        else
+            _resyncSlowSinceMs = 0;
         if (_resync is ResyncStep.None or ResyncStep.Done or ResyncStep.Copying or ResyncStep.Joining || _nowMs <= _resyncDueMs)
             return;
         LoseSession($"waited {_options.ResyncStepDeadlineMs / 1000} s for {StepText}");

@@ -169,6 +169,8 @@ public sealed partial class SourceMachine
                 return true;
             case FrameKind.HashAnswer:
                 return TakeHash(payload);
+            case FrameKind.EntriesAnswer:
+                return TakeEntries(payload);
             case FrameKind.Ready or FrameKind.ManifestApplied or FrameKind.ReplicaUpToDate:
                 _changed = true;
                 return TakeResync(header, payload);

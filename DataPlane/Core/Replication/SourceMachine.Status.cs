@@ -20,10 +20,12 @@ public sealed partial class SourceMachine
             {
                 Resync = new ResyncStatus(
                     _resync is not (ResyncStep.None or ResyncStep.Done), _resyncFull, _resyncResumed, StepText, _resyncTotalBytes, _resyncDoneBytes,
-                    _resyncSkippedBytes, rate, rate > 0 ? leftBytes / rate : null),
-                Verify = new VerifyStatus(
-                    _verify.Running, _verify.Repairs, _verify.TotalBytes, _verify.DoneBytes, _verify.SkippedBytes, _verify.DifferentBytes,
-                    _verify.Different ?? [], _verify.End),
+                    _resyncSkippedBytes, rate, rate > 0 ? leftBytes / rate : null)
+                {
+                    BytesPerSecondMin = _resyncBytesPerSecondMin, BytesPerSecondMax = _resyncLimit.BytesPerSecondMax, SentBytes = _resyncSentBytes,
+                    BelowMinimumMs = _resyncSlowSinceMs > 0 ? _nowMs - _resyncSlowSinceMs : 0,
+                },
+                Verify = VerifyStatusNow,
             };
         }
     }
@@ -46,7 +48,7 @@ public sealed partial class SourceMachine
             RaiseLocalFault($"local operations did not end within {_options.StopDeadlineMs} ms");
             End();
         }
-        else if (_ledger.Count > 0 || _manifestRuns || _idsRequested)
+        else if (_ledger.Count > 0 || _manifestRuns || _idsRequested || _verify.Describes)
         {
             return;
         }

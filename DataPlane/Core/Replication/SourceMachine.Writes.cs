@@ -50,6 +50,9 @@ public sealed partial class SourceMachine
         GoneFlush,
         ResyncFlush,
         FinalFlush,
+
+        /// <summary>What a verify has repaired becomes stable.</summary>
+        VerifyFlush,
         Copy,
         Clip,
         Verify,

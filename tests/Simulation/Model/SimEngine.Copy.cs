@@ -188,6 +188,18 @@ internal sealed partial class SimEngine
         });
     }));
 
+    void ILocalCopy.LocalDescribe(int batch, IReadOnlyList<ulong> objects) => effects.Add(() => Alone(1, 10, () =>
+    {
+        var entries = host.Disk.Manifest().ToDictionary(entry => entry.Object);
+        var children = entries.Values.SelectMany(entry => entry.Links.Select(link => (link.Parent, Child: new ManifestChild(link.Name, entry.Object)))).ToLookup(link => link.Parent, link => link.Child);
+        var digests = objects.Select(obj => entries.TryGetValue(obj, out var entry) ? EntryDigest.Of(entry, children[obj]) : default).ToList();
+        Turn(() =>
+        {
+            source?.EntriesDescribed(batch, 0, digests);
+            replica?.EntriesDescribed(batch, 0, digests);
+        });
+    }));
+
     void ILocalCopy.TakeManifest() => effects.Add(() => Alone(1, 30, () =>
     {
         var entries = host.Disk.Manifest();

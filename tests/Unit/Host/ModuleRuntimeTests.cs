@@ -536,6 +536,18 @@ public sealed class ModuleRuntimeTests : IAsyncDisposable
 
         public void Quiesce() => test._steps.Enqueue("quiesce");
 
+        public Task<string?> StartVerifyAsync(bool repair, long bytesPerSecondMax) => Task.FromResult<string?>("not played");
+
+        public void SetVerifyLimit(long bytesPerSecondMax)
+        {
+        }
+
+        public void StopVerify()
+        {
+        }
+
+        public void SetResyncLimits(ResyncLimits limits) => test._steps.Enqueue($"limits {limits.BytesPerSecondMin} {limits.BytesPerSecondMax}");
+
         public int Lookup(ulong parent, ReadOnlySpan<byte> name, out ObjectAttributes attributes) => throw new NotSupportedException();
         public void Forget(ulong obj, ulong count) => throw new NotSupportedException();
         public int GetAttributes(ulong obj, out ObjectAttributes attributes) => throw new NotSupportedException();

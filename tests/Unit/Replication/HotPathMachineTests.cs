@@ -129,6 +129,7 @@ public sealed class HotPathMachineTests
         public void LocalCopyRead(int slot, ulong obj, long offsetBytes, long lengthBytes) { }
         public void LocalHash(int slot, ulong obj, long offsetBytes, int lengthBytes) { }
         public void LocalHole(int slot, ulong obj, long offsetBytes, long lengthBytes) { }
+        public void LocalDescribe(int batch, IReadOnlyList<ulong> objects) { }
         public void TakeManifest() { }
         public void ApplyManifest(IReadOnlyList<ManifestEntry> entries) { }
         public void SettleContent() { }

@@ -247,6 +247,20 @@ internal sealed class MachineHost(string name, MachinePairClock clock) : IEngine
         Replica?.LocalWritten(slot, found is null ? LinuxError.Stale : 0);
     });
 
+    void ILocalCopy.LocalDescribe(int batch, IReadOnlyList<ulong> objects) => Queue("describe", () =>
+    {
+        var entries = objects.Select(Describe).ToList();
+        Source?.EntriesDescribed(batch, Fault("describe", 0), entries);
+        Replica?.EntriesDescribed(batch, Fault("describe", 0), entries);
+    });
+
+    private EntryDigest Describe(ulong obj) => !Objects.TryGetValue(obj, out var found) ? default : EntryDigest.Of(
+        new ManifestEntry(obj, found.Mode) { Links = [.. found.Links.Select(l => new ManifestLink(l.Parent, Encoding.UTF8.GetBytes(l.Name)))], Xattrs = found.Xattrs },
+        from child in Objects
+        from link in child.Value.Links
+        where link.Parent == obj
+        select new ManifestChild(Encoding.UTF8.GetBytes(link.Name), child.Key));
+
     void ILocalCopy.TakeManifest() => Queue("take manifest", () => Source?.ManifestTaken(null, [.. Objects.Select(o => new ManifestEntry(o.Key, o.Value.Mode)
     {
         SizeBytes = o.Value.Content.Length, Links = [.. o.Value.Links.Select(l => new ManifestLink(l.Parent, Encoding.UTF8.GetBytes(l.Name)))],
@@ -447,7 +461,8 @@ internal sealed class MachineHost(string name, MachinePairClock clock) : IEngine
 /// <summary>An object of a fake copy.</summary>
 internal sealed class FakeObject(uint mode)
 {
-    public uint Mode { get; } = mode;
+    public uint Mode { get; set; } = mode;
+    public List<ManifestXattr> Xattrs { get; } = [];
     public List<(ulong Parent, string Name)> Links { get; } = [];
     public byte[] Content { get; private set; } = [];
     public bool Unsettled { get; set; }

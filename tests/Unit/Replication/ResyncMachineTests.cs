@@ -254,7 +254,8 @@ public sealed class ResyncMachineTests
         B.Objects[file].Write(MiB + 77, [9, 9, 9]);
         Assert.True(A.Source!.StartVerify(repair: false, long.MaxValue, out _));
         _pair.Run();
-        Assert.Equal([new ObjectRange(file, MiB, MiB)], A.Source.Status.Verify.Different);
+        Assert.Equal([new ObjectRange(file, MiB, 4096)], A.Source.Status.Verify.Different);
+        Assert.Equal(0, A.Source.Status.Verify.EntriesDifferent);
         Assert.Equal(0, A.Source.Status.DirtyBytes);
         Assert.True(A.Source.StartVerify(repair: true, long.MaxValue, out _));
         _pair.Run();
