@@ -72,6 +72,38 @@ public sealed partial class MirrorModuleGrain
         return Outcome.Done;
     }
 
+    public async Task<Outcome> VerifyAsync(Guid operationId, bool repair, long bytesPerSecondMax)
+    {
+        var state = _state.Value;
+        if (NotActive() is { } problem) return Outcome.Refused(problem);
+        if (state.Verify?.OperationId == operationId) return Outcome.Done;
+        if (VerifyCommand.MayBegin(Key, state.Run, state.Record!, bytesPerSecondMax) is { } notNow) return Outcome.Refused(notNow);
+        if (state.Verify is { } last && VerifyCommand.IsOpen(last, await HostWordAsync(last.Host)))
+            return Outcome.Refused(Problems.VerifyOpen(Key, last.Host));
+        await _state.SaveAsync(_state.Value with { Verify = new VerifyWish(operationId, state.Record!.Primary!, repair, bytesPerSecondMax, Stop: false) });
+        await HintHostsAsync();
+        return Outcome.Done;
+    }
+
+    public async Task<Outcome> StopVerifyAsync()
+    {
+        if (NotActive() is { } problem) return Outcome.Refused(problem);
+        if (_state.Value.Verify is not { } verify) return Outcome.Refused(Problems.VerifyNone(Key));
+        if (!verify.Stop) await _state.SaveAsync(_state.Value with { Verify = verify with { Stop = true } });
+        await HintHostsAsync();
+        return Outcome.Done;
+    }
+
+    public async Task<Outcome> SetResyncLimitsAsync(ResyncPolicy limits)
+    {
+        if (NotActive() is { } problem) return Outcome.Refused(problem);
+        if (VerifyCommand.Check(limits) is { } bad) return Outcome.Refused(bad);
+        if (_state.Value.Spec!.Resync != limits)
+            await _state.SaveAsync(_state.Value with { Spec = _state.Value.Spec with { Resync = limits } });
+        await HintHostsAsync();
+        return Outcome.Done;
+    }
+
     public async Task<Outcome> DeleteAsync()
     {
         if (NotActive() is { } problem) return Outcome.Refused(problem);

@@ -51,7 +51,8 @@ public sealed partial class MirrorModuleGrain : Grain, IMirrorModuleGrain
             // A command is for the host that was the primary when it was given, and offered only while it still is: handed over, the new
             // primary must not take it for its own.
             ? new ModuleOrder(
-                Key, state.Phase, spec, state.Run, View(record), state.Command?.From == record.Primary ? Order(state.Command) : null)
+                Key, state.Phase, spec, state.Run, View(record), state.Command?.From == record.Primary ? Order(state.Command) : null,
+                state.Verify)
             : null);
     }
 
@@ -60,7 +61,7 @@ public sealed partial class MirrorModuleGrain : Grain, IMirrorModuleGrain
         var state = _state.Value;
         return Task.FromResult(new ModuleView(
             Key, state.Phase, state.Spec, state.Hosts, state.Run, state.Record is { } record ? View(record) : null, Creation(state),
-            Order(state.Command), state.CommandEnds, state.History));
+            Order(state.Command), state.CommandEnds, state.History, state.Verify));
     }
 
     /// <summary>The answer leaves after the write. If the write fails the exception leaves instead: an unknown outcome, which the host

@@ -1,4 +1,5 @@
 using System.CommandLine;
+using System.Globalization;
 using System.Net.Sockets;
 using System.Text.Json;
 using Pollux.DataPlane.Control;
@@ -63,14 +64,15 @@ internal static class LocalCommands
 
     private static long Bytes(double? megabytes) => megabytes is { } rate ? (long)(rate * 1e6) : 0;
 
-    private static Option<double?> Rate(string name, string description)
+    private static Option<double?> Rate(string name, string description) => new(name)
     {
-        var option = new Option<double?>(name) { Description = description, HelpName = "MB/s" };
-        option.Validators.Add(result =>
+        Description = description, HelpName = "MB/s",
+        CustomParser = result =>
         {
-            if (result.GetValueOrDefault<double?>() is { } rate && !(rate is >= 0 and <= 1e6))
-                result.AddError($"{name} is not between 0 and 1,000,000 MB/s.");
-        });
-        return option;
-    }
+            if (double.TryParse(result.Tokens[0].Value, NumberStyles.AllowDecimalPoint, CultureInfo.InvariantCulture, out var rate) && rate <= 1e6)
+                return rate;
+            result.AddError($"'{result.Tokens[0].Value}' is not a rate between 0 and 1000000 MB/s.");
+            return null;
+        },
+    };
 }

@@ -34,11 +34,27 @@ public sealed record CommandRequest(Guid? OperationId = null);
 
 public sealed record CommandAccepted(Guid OperationId);
 
+/// <param name="Repair">Make the secondary equal to the primary where it differs.</param>
+/// <param name="BytesPerSecondMax">Compared at most; 0, also if left out: no limit.</param>
+/// <param name="OperationId">Repeat it to repeat the request; made by the server if left out.</param>
+public sealed record VerifyRequest(bool Repair = false, long BytesPerSecondMax = 0, Guid? OperationId = null);
+
+/// <param name="BytesPerSecondMin">Kept up beside guests as far as disk and link allow.</param>
+/// <param name="BytesPerSecondMax">0: no limit.</param>
+public sealed record ResyncLimitsDocument(long BytesPerSecondMin, long BytesPerSecondMax);
+
+/// <summary>The newest verify that a host of the pair has run, and how far it is.</summary>
+/// <param name="Host">That ran it.</param>
+/// <param name="Ordered">An order with another id that the host has not begun or refused yet, or null.</param>
+/// <param name="Report">Null if no host has run one yet.</param>
+public sealed record VerifyDocument(string? Host, Guid? Ordered, VerifyReport? Report);
+
 /// <summary>A module in full: what was ordered, the arbiter's record with its history, what both hosts say.</summary>
 /// <param name="Phase"><c>preparing</c> or <c>active</c>.</param>
 public sealed record ModuleDocument(
     string Cluster, string Name, string Phase, string Directory, string Primary, string? Definition, ModuleStatus Status,
-    CommandDocument? Command, ImmutableArray<CommandEndDocument> CommandEnds, ImmutableArray<HistoryDocument> History, VmDocument? VmSeen);
+    CommandDocument? Command, ImmutableArray<CommandEndDocument> CommandEnds, ImmutableArray<HistoryDocument> History, VmDocument? VmSeen,
+    ResyncLimitsDocument? ResyncLimits = null, VerifyDocument? Verify = null);
 
 public sealed record CommandDocument(Guid OperationId, string Kind);
 
@@ -74,6 +90,8 @@ public sealed record RecordStatus(long Epoch, string? Primary, ImmutableArray<st
 
 /// <param name="Role">STOP, WAIT, ALONE, PRIM, SECOND; UNKNOWN while the host is not connected or has not reported.</param>
 /// <param name="AsOfUnixMs">When the host said so; 0 if never.</param>
+/// <param name="Verify">The newest verify that this host has run, as it last said; null if none.</param>
 public sealed record ModuleHostStatus(
     string Host, string Role, bool Ready, string DataState, string Code, string Cause, long SinceUnixMs, string? VmState,
-    RecordStatus? Record, ReplicationReport? Replication, ImmutableArray<Problem> Problems, ImmutableArray<EventReport> Events, long AsOfUnixMs);
+    RecordStatus? Record, ReplicationReport? Replication, ImmutableArray<Problem> Problems, ImmutableArray<EventReport> Events, long AsOfUnixMs,
+    VerifyReport? Verify = null);

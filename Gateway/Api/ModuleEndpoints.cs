@@ -25,6 +25,12 @@ internal static class ModuleEndpoints
             .WithSummary("Wants the module stopped. Status shows how far it is.").Produces(StatusCodes.Status202Accepted).Refuses();
         module.MapPost("/swap", SwapAsync).WithSummary("Moves the primary to the other host. Its end stands in the module under the operation id.")
             .Produces<CommandAccepted>(StatusCodes.Status202Accepted).Refuses();
+        module.MapPost("/verify", VerifyAsync)
+            .WithSummary("Compares both copies while the module runs; repairs what differs on request, from the primary to the secondary. Progress and outcome stand in the module.")
+            .Produces<CommandAccepted>(StatusCodes.Status202Accepted).Refuses();
+        module.MapDelete("/verify", StopVerifyAsync).WithSummary("Ends the verify that runs.").Produces(StatusCodes.Status202Accepted).Refuses();
+        module.MapPut("/resync-limits", SetResyncLimitsAsync)
+            .WithSummary("Sets how fast resyncs of the module may be; takes effect at once, also on one that runs.").Produces<ResyncLimitsDocument>().Refuses();
     }
 
     private static async Task<IResult> CreateAsync(
@@ -79,6 +85,29 @@ internal static class ModuleEndpoints
         return (await grain.SwapAsync(operation)).Problem is { } problem
             ? ProblemResults.Of(problem)
             : Results.Accepted($"/api/v1/clusters/{cluster}/modules/{module}", new CommandAccepted(operation));
+    }
+
+    private static async Task<IResult> VerifyAsync(string cluster, string module, VerifyRequest? request, IGrainFactory grains)
+    {
+        if (Grain(cluster, module, grains) is not { } grain) return NoSuch(cluster, module);
+        var operation = request?.OperationId ?? Guid.NewGuid();
+        return (await grain.VerifyAsync(operation, request?.Repair ?? false, request?.BytesPerSecondMax ?? 0)).Problem is { } problem
+            ? ProblemResults.Of(problem)
+            : Results.Accepted($"/api/v1/clusters/{cluster}/modules/{module}", new CommandAccepted(operation));
+    }
+
+    private static async Task<IResult> StopVerifyAsync(string cluster, string module, IGrainFactory grains)
+    {
+        if (Grain(cluster, module, grains) is not { } grain) return NoSuch(cluster, module);
+        return (await grain.StopVerifyAsync()).Problem is { } problem ? ProblemResults.Of(problem) : Results.Accepted();
+    }
+
+    private static async Task<IResult> SetResyncLimitsAsync(string cluster, string module, ResyncLimitsDocument limits, IGrainFactory grains)
+    {
+        if (Grain(cluster, module, grains) is not { } grain) return NoSuch(cluster, module);
+        return (await grain.SetResyncLimitsAsync(new ResyncPolicy(limits.BytesPerSecondMin, limits.BytesPerSecondMax))).Problem is { } problem
+            ? ProblemResults.Of(problem)
+            : Results.Ok(limits);
     }
 
     private static IMirrorModuleGrain? Grain(string cluster, string module, IGrainFactory grains) =>

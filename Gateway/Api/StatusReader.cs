@@ -32,7 +32,17 @@ internal sealed class StatusReader(IGrainFactory grains, TimeProvider time)
             [.. view.CommandEnds.Select(end => new CommandEndDocument(end.OperationId, end.Succeeded, end.Reason, end.UnixMs))],
             [.. view.History.Select(entry => new HistoryDocument(
                 entry.UnixMs, entry.Epoch, Name(entry.Primary), Names(entry.InSync), entry.Change, GrainKey.NameOf(entry.By), entry.Cause))],
-            vm is null ? null : new VmDocument(vm.Domain, vm.State, GrainKey.NameOf(vm.Host), vm.SinceUnixMs));
+            vm is null ? null : new VmDocument(vm.Domain, vm.State, GrainKey.NameOf(vm.Host), vm.SinceUnixMs),
+            spec.Resync is { } resync ? new ResyncLimitsDocument(resync.BytesPerSecondMin, resync.BytesPerSecondMax) : null,
+            Verify(view, hosts));
+    }
+
+    private static VerifyDocument? Verify(ModuleView view, HostView[] hosts)
+    {
+        var newest = hosts.SelectMany(host => host.Modules.Where(report => report.Module == view.Module && report.Verify is not null), (host, report) => (host.Host, report.Verify))
+            .OrderByDescending(said => said.Verify!.StartedUnixMs).FirstOrDefault();
+        var ordered = view.Verify is { Stop: false } order && !hosts.Any(host => host.Modules.Any(report => report.Verify?.OperationId == order.OperationId)) ? order.OperationId : (Guid?)null;
+        return newest.Verify is null && ordered is null ? null : new VerifyDocument(Name(newest.Host), ordered, newest.Verify);
     }
 
     private async Task<ClusterStatus?> ReadClusterAsync(string name)
@@ -69,17 +79,17 @@ internal sealed class StatusReader(IGrainFactory grains, TimeProvider time)
             return new ModuleHostStatus(
                 name, Unknown, false, said.DataState, "host.behind",
                 $"At {Clock(host.LastSeenUnixMs)} it said {said.Role} in epoch {said.Record.Epoch}; the record has moved on to epoch {module.Record!.Epoch} since.",
-                said.SinceUnixMs, said.VmState, Record(said.Record), said.Replication, said.Problems, said.Events, host.LastSeenUnixMs);
+                said.SinceUnixMs, said.VmState, Record(said.Record), said.Replication, said.Problems, said.Events, host.LastSeenUnixMs, said.Verify);
         if (host.Connected && said is not null)
             return new ModuleHostStatus(
                 name, said.Role, said.Ready, said.DataState, said.Code, said.Cause, said.SinceUnixMs, said.VmState, Record(said.Record),
-                said.Replication, said.Problems, said.Events, host.LastSeenUnixMs);
+                said.Replication, said.Problems, said.Events, host.LastSeenUnixMs, said.Verify);
         var cause = host.Connected ? "The host has not reported on this module yet."
             : said is null ? "The host is not connected to the control plane."
             : $"The host is not connected to the control plane. At {Clock(host.LastSeenUnixMs)} it said {said.Role}, {said.DataState}.";
         return new ModuleHostStatus(
             name, Unknown, false, "Unknown", host.Connected ? "host.no-report" : "host.unreachable", cause, host.LastSeenUnixMs, null, null, null,
-            [], said?.Events ?? [], host.LastSeenUnixMs);
+            [], said?.Events ?? [], host.LastSeenUnixMs, said?.Verify);
     }
 
     /// <summary>Its word of being the primary is overtaken: it may be gone, and its silence not yet long enough to say so.</summary>

@@ -68,6 +68,8 @@ internal sealed class ApiClient : IDisposable
 
     public async Task PostAsync(string path, object? body, CancellationToken cancel) => (await SendAsync(HttpMethod.Post, path, body, cancel)).Dispose();
 
+    public async Task PutAsync(string path, object body, CancellationToken cancel) => (await SendAsync(HttpMethod.Put, path, body, cancel)).Dispose();
+
     public async Task DeleteAsync(string path, CancellationToken cancel) => (await SendAsync(HttpMethod.Delete, path, null, cancel)).Dispose();
 
     /// <summary>The data of each server-sent event, until the server ends the stream.</summary>

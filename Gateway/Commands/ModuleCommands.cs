@@ -22,10 +22,12 @@ internal static class ModuleCommands
         Command("stop", "Stops a module and its VM.", (api, module, wait, cancel) => SetRunAsync(api, module, "stop", wait, IsStopped, cancel), Wait),
         Command("swap", "Moves a module to the other host.", SwapAsync, Wait),
         Command("delete", "Forgets a stopped module; its data stays on both hosts.", DeleteAsync, null),
+        VerifyCommands.MakeVerify(),
+        VerifyCommands.MakeResyncLimits(),
         Show(),
     });
 
-    private static string Path(Key module) => $"/api/v1/clusters/{ClusterCommands.Escape(module.Cluster)}/modules/{ClusterCommands.Escape(module.Name)}";
+    internal static string Path(Key module) => $"/api/v1/clusters/{ClusterCommands.Escape(module.Cluster)}/modules/{ClusterCommands.Escape(module.Name)}";
 
     private static Command Create()
     {

@@ -20,6 +20,10 @@ internal static class ModuleText
             text.Append(CultureInfo.InvariantCulture, $"    {host.Host}: {host.Role}{(host.Ready ? "" : " (transient)")} since {Time(host.SinceUnixMs)}: {host.Code}: {host.Cause}\n");
             foreach (var problem in host.Problems) text.Append(ProblemText.Of(problem, "      "));
         }
+        if (module.ResyncLimits is { } limits)
+            text.Append(CultureInfo.InvariantCulture, $"    resync: at least {VerifyText.Rate(limits.BytesPerSecondMin)}, {(limits.BytesPerSecondMax == 0 ? "no limit" : $"at most {VerifyText.Rate(limits.BytesPerSecondMax)}")}\n");
+        if (module.Verify is { Report: { } verify }) text.Append(VerifyText.Of(verify, $"    {module.Verify.Host}: "));
+        if (module.Verify is { Ordered: { } ordered }) text.Append(CultureInfo.InvariantCulture, $"    ordered: verify {ordered}\n");
         if (module.Command is { } command) text.Append(CultureInfo.InvariantCulture, $"    under way: {command.Kind} {command.OperationId}\n");
         foreach (var end in module.CommandEnds)
             text.Append(CultureInfo.InvariantCulture, $"    command {end.OperationId}: {(end.Succeeded ? "done" : "failed")} {Time(end.UnixMs)}: {end.Reason}\n");

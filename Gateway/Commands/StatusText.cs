@@ -49,6 +49,7 @@ internal static class StatusText
             var held = host.Replication is { HeldOperations: > 0 and var count } ? $" {count} operations held." : "";
             if (!host.Ready || waiting != "" || held != "")
                 text.Append(CultureInfo.InvariantCulture, $"    ~ {host.Host}: {host.Code}{Since(host, nowUnixMs)}: {host.Cause}{waiting}{held}\n");
+            if (host.Verify is { State: "running" } verify) text.Append(CultureInfo.InvariantCulture, $"    ~ {host.Host}: {VerifyText.Line(verify)}\n");
             foreach (var problem in host.Problems) text.Append(ProblemText.Of(problem, "    ", host.Host));
         }
         return text.ToString();
@@ -77,10 +78,9 @@ internal static class StatusText
 
     private static string Resync(ReplicationReport resync)
     {
-        var left = Math.Max(0, resync.ResyncTotalBytes - resync.ResyncDoneBytes);
-        var eta = resync.ResyncBytesPerSecond > 0 ? $", {Durations.Text((long)(left / resync.ResyncBytesPerSecond * 1000))} left" : "";
+        var eta = resync.ResyncRemainingSeconds is { } seconds ? $", {Durations.Text((long)Math.Min(seconds * 1000, long.MaxValue / 2))} left" : "";
         var percent = (int)(100.0 * Math.Min(resync.ResyncDoneBytes, resync.ResyncTotalBytes) / resync.ResyncTotalBytes);
-        return $"{(resync.FullResync ? "full resync" : "resync")} {percent} % of {Bytes(resync.ResyncTotalBytes)}, {Bytes((long)resync.ResyncBytesPerSecond)}/s{eta}";
+        return $"{(resync.FullResync ? "full resync" : "resync")} {percent} % of {Bytes(resync.ResyncTotalBytes)}, {Bytes(resync.ResyncLeftBytes)} to go, {Bytes((long)resync.ResyncBytesPerSecond)}/s{eta}";
     }
 
     internal static string Bytes(long bytes) => bytes switch

@@ -51,7 +51,9 @@ internal static class ProtocolMapping
         order.Run,
         ToMessage(order.Record),
         order.Command is { } command ? new ModuleCommand(command.OperationId, command.Kind) : null,
-        link == LinkSecurity.Plaintext ? DesiredModule.PlaintextLink : DesiredModule.TlsLink);
+        link == LinkSecurity.Plaintext ? DesiredModule.PlaintextLink : DesiredModule.TlsLink,
+        order.Spec.Resync is { } resync ? new ResyncLimitsMessage(resync.BytesPerSecondMin, resync.BytesPerSecondMax) : null,
+        order.Verify is { } verify ? new VerifyOrder(verify.OperationId, verify.Host, verify.Repair, verify.BytesPerSecondMax, verify.Stop) : null);
 
     private static RecordMessage ToMessage(RecordView record) => new(record.Incarnation, record.Epoch, record.Primary, record.InSync);
 
@@ -66,7 +68,8 @@ internal static class ProtocolMapping
             module.Preparation is { } verdict ? new PreparationReport(verdict.Accepted, verdict.Problem is { } problem ? ToProblem(problem) : null) : null,
             List(module.Problems, "problems", ToProblem),
             List(module.Events, "events", e => new EventReport(e.UnixMs, Text(e.Kind, "kind"), Need(e.Text, "text"), e.TraceId)),
-            List(module.CommandResults, "commandResults", r => new CommandReport(r.OperationId, r.Succeeded, Need(r.Reason, "reason"))));
+            List(module.CommandResults, "commandResults", r => new CommandReport(r.OperationId, r.Succeeded, Need(r.Reason, "reason"))),
+            module.Verify is { } verify ? ToReport(verify) : null);
     }
 
     private static RecordView ToView(RecordMessage record) => new(
@@ -75,7 +78,17 @@ internal static class ProtocolMapping
     private static ReplicationReport ToReport(ObservedReplication replication) => new(
         replication.SessionUp, replication.Resyncing, replication.FullResync, replication.DirtyBytes, replication.ResyncTotalBytes,
         replication.ResyncDoneBytes, double.IsFinite(replication.ResyncBytesPerSecond) ? replication.ResyncBytesPerSecond : 0,
-        replication.HeldOperations, replication.WaitingFor);
+        replication.HeldOperations, replication.WaitingFor, replication.ResyncSkippedBytes, replication.ResyncLeftBytes,
+        replication.ResyncRemainingSeconds is { } seconds && double.IsFinite(seconds) ? seconds : null,
+        replication.ResyncLimits is { } limits ? new ResyncPolicy(limits.BytesPerSecondMin, limits.BytesPerSecondMax) : null);
+
+    private static VerifyReport ToReport(ObservedVerify verify) => new(
+        verify.OperationId, Text(verify.State, "verify.state"), verify.Repair, verify.StartedUnixMs, verify.EndedUnixMs, verify.Reason,
+        verify.BytesPerSecondMax, verify.TotalBytes, verify.DoneBytes, verify.SkippedBytes, verify.DifferentBytes, verify.RepairedBytes,
+        verify.TotalEntries, verify.DoneEntries, verify.DifferentEntries, verify.Repaired, verify.ResyncFollows,
+        List(verify.Differences, "verify.differences", difference => new DifferenceReport(
+            Need(difference.Path, "path"), difference.OffsetBytes, difference.LengthBytes, Text(difference.What, "what"))),
+        verify.MoreDifferences);
 
     private static Problem ToProblem(ObservedProblem problem) => new(
         Text(problem.Code, "code"), Need(problem.Title, "title"), Need(problem.Impact, "impact"), Need(problem.Cause, "cause"), Need(problem.Action, "action"));

@@ -26,7 +26,8 @@ public sealed record ModuleReport(
     [property: Id(10)] PreparationReport? Preparation,
     [property: Id(11)] ImmutableArray<Problem> Problems,
     [property: Id(12)] ImmutableArray<EventReport> Events,
-    [property: Id(13)] ImmutableArray<CommandReport> CommandResults);
+    [property: Id(13)] ImmutableArray<CommandReport> CommandResults,
+    [property: Id(14)] VerifyReport? Verify = null);
 
 /// <summary>The arbiter's record as seen by its reader.</summary>
 /// <param name="Primary">Grain key of a host, or null before the first start.</param>
@@ -53,7 +54,42 @@ public sealed record ReplicationReport(
     [property: Id(5)] long ResyncDoneBytes,
     [property: Id(6)] double ResyncBytesPerSecond,
     [property: Id(7)] int HeldOperations,
-    [property: Id(8)] string? WaitingFor);
+    [property: Id(8)] string? WaitingFor,
+    [property: Id(9)] long ResyncSkippedBytes = 0,
+    [property: Id(10)] long ResyncLeftBytes = 0,
+    [property: Id(11)] double? ResyncRemainingSeconds = null,
+    [property: Id(12)] ResyncPolicy? ResyncLimits = null);
+
+/// <summary>The newest verify of a host, field by field as in the host protocol's <c>ObservedVerify</c>.</summary>
+/// <param name="State"><c>running</c>, <c>completed</c>, <c>stopped</c> or <c>failed</c>.</param>
+/// <param name="Repaired">Everything that differed has been made equal and is stable on both hosts.</param>
+/// <param name="Differences">The first ones.</param>
+[GenerateSerializer, Immutable, Alias("pollux.VerifyReport")]
+public sealed record VerifyReport(
+    [property: Id(0)] Guid OperationId,
+    [property: Id(1)] string State,
+    [property: Id(2)] bool Repair,
+    [property: Id(3)] long StartedUnixMs,
+    [property: Id(4)] long? EndedUnixMs,
+    [property: Id(5)] string? Reason,
+    [property: Id(6)] long BytesPerSecondMax,
+    [property: Id(7)] long TotalBytes,
+    [property: Id(8)] long DoneBytes,
+    [property: Id(9)] long SkippedBytes,
+    [property: Id(10)] long DifferentBytes,
+    [property: Id(11)] long RepairedBytes,
+    [property: Id(12)] int TotalEntries,
+    [property: Id(13)] int DoneEntries,
+    [property: Id(14)] int DifferentEntries,
+    [property: Id(15)] bool Repaired,
+    [property: Id(16)] bool ResyncFollows,
+    [property: Id(17)] ImmutableArray<DifferenceReport> Differences,
+    [property: Id(18)] int MoreDifferences);
+
+/// <param name="OffsetBytes">Of a range of content; null if something else differs.</param>
+[GenerateSerializer, Immutable, Alias("pollux.DifferenceReport")]
+public sealed record DifferenceReport(
+    [property: Id(0)] string Path, [property: Id(1)] long? OffsetBytes, [property: Id(2)] long? LengthBytes, [property: Id(3)] string What);
 
 /// <summary>A host's verdict on a module that is being created.</summary>
 [GenerateSerializer, Immutable, Alias("pollux.PreparationReport")]

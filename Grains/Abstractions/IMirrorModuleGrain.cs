@@ -21,6 +21,20 @@ public interface IMirrorModuleGrain : IGrainWithStringKey
     [Alias("Swap")]
     Task<Outcome> SwapAsync(Guid operationId);
 
+    /// <summary>Orders the primary to compare both copies while the module runs; one verify at a time. Its progress and outcome are in the hosts'
+    /// reports under the same id.</summary>
+    /// <param name="repair">What differs on the secondary is made equal to the primary.</param>
+    /// <param name="bytesPerSecondMax">0: no limit.</param>
+    [Alias("Verify")]
+    Task<Outcome> VerifyAsync(Guid operationId, bool repair, long bytesPerSecondMax);
+
+    [Alias("StopVerify")]
+    Task<Outcome> StopVerifyAsync();
+
+    /// <summary>How fast resyncs of the module may be, from now on; also one that runs.</summary>
+    [Alias("SetResyncLimits")]
+    Task<Outcome> SetResyncLimitsAsync(ResyncPolicy limits);
+
     /// <summary>Forgets the module; the data stays on both hosts. Only a stopped module can be deleted.</summary>
     [Alias("Delete")]
     Task<Outcome> DeleteAsync();
@@ -39,9 +53,20 @@ public interface IMirrorModuleGrain : IGrainWithStringKey
 
 /// <param name="Directory">Absolute path, the same on both hosts.</param>
 /// <param name="InitialHost">Name inside the cluster of the host whose directory holds the data.</param>
+/// <param name="Resync">Null: the hosts' own defaults.</param>
 [GenerateSerializer, Immutable, Alias("pollux.ModuleSpec")]
 public sealed record ModuleSpec(
-    [property: Id(0)] string Directory, [property: Id(1)] string InitialHost, [property: Id(2)] VmDefinition? Vm);
+    [property: Id(0)] string Directory, [property: Id(1)] string InitialHost, [property: Id(2)] VmDefinition? Vm,
+    [property: Id(3)] ResyncPolicy? Resync = null);
+
+/// <param name="BytesPerSecondMin">Kept up beside guests as far as disk and link allow.</param>
+/// <param name="BytesPerSecondMax">0: no limit.</param>
+[GenerateSerializer, Immutable, Alias("pollux.ResyncPolicy")]
+public sealed record ResyncPolicy([property: Id(0)] long BytesPerSecondMin, [property: Id(1)] long BytesPerSecondMax)
+{
+    /// <summary>1 TB/s: more is a mistake.</summary>
+    public const long BytesPerSecondLimit = 1_000_000_000_000;
+}
 
 /// <param name="Domain">libvirt's domain name.</param>
 /// <param name="DefinitionFile">File name of the domain XML inside the module's directory.</param>
@@ -68,7 +93,16 @@ public sealed record ModuleOrder(
     [property: Id(2)] ModuleSpec Spec,
     [property: Id(3)] bool Run,
     [property: Id(4)] RecordView Record,
-    [property: Id(5)] CommandOrder? Command);
+    [property: Id(5)] CommandOrder? Command,
+    [property: Id(6)] VerifyWish? Verify = null);
+
+/// <param name="Host">Grain key of the primary when it was ordered: only this host begins it.</param>
+/// <param name="BytesPerSecondMax">0: no limit.</param>
+/// <param name="Stop">It shall end.</param>
+[GenerateSerializer, Immutable, Alias("pollux.VerifyWish")]
+public sealed record VerifyWish(
+    [property: Id(0)] Guid OperationId, [property: Id(1)] string Host, [property: Id(2)] bool Repair, [property: Id(3)] long BytesPerSecondMax,
+    [property: Id(4)] bool Stop);
 
 /// <param name="Kind"><c>swap</c>.</param>
 [GenerateSerializer, Immutable, Alias("pollux.CommandOrder")]
@@ -95,6 +129,7 @@ public sealed record ArbitrationResult(
 
 /// <param name="Creation">The newest creation that this activation has seen, or null.</param>
 /// <param name="History">Changes of the record, oldest first, at most <see cref="HistoryMax"/>.</param>
+/// <param name="Verify">The newest order to compare the copies, or null.</param>
 [GenerateSerializer, Immutable, Alias("pollux.ModuleView")]
 public sealed record ModuleView(
     [property: Id(0)] string Module,
@@ -106,7 +141,8 @@ public sealed record ModuleView(
     [property: Id(6)] CreationView? Creation,
     [property: Id(7)] CommandOrder? Command,
     [property: Id(8)] ImmutableArray<CommandEnd> CommandEnds,
-    [property: Id(9)] ImmutableArray<RecordHistoryEntry> History)
+    [property: Id(9)] ImmutableArray<RecordHistoryEntry> History,
+    [property: Id(10)] VerifyWish? Verify = null)
 {
     public const int HistoryMax = 128;
     public const int CommandEndsMax = 8;

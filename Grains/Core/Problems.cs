@@ -122,6 +122,31 @@ public static class Problems
     public static Problem SwapNoPrimary(string module) => new(
         "swap.no-primary", "No host runs the module yet", NothingChanged, $"{module} has not been started on any host.", "See the causes in: pollux status.");
 
+    public static Problem VerifyNotRunning(string module) => new(
+        "verify.not-running", "The module does not run", NothingChanged, $"{module} is stopped or was never started; copies are compared while one host serves the module.",
+        "Start it: pollux module start " + module + ".");
+
+    public static Problem VerifyNotMirrored(string module, string primary) => new(
+        "verify.not-mirrored", "The module is not mirrored at the moment", NothingChanged,
+        $"{module} runs on {primary} alone; its peer is away or being resynced, and a resync makes the copies equal anyway.",
+        "Wait until status shows PRIM and SECOND, then verify.");
+
+    public static Problem VerifyOpen(string module, string host) => new(
+        "verify.open", "A verify is under way", NothingChanged, $"{host} compares the copies of {module}.",
+        $"Wait for its end: pollux module show {module}. Or end it: pollux module verify {module} --stop.");
+
+    public static Problem VerifyNone(string module) => new(
+        "verify.none", "There is no verify", NothingChanged, $"None was ever ordered for {module}.", "Begin one: pollux module verify " + module + ".");
+
+    public static Problem VerifyLimit(long bytesPerSecond) => new(
+        "verify.limit", "Not a limit of a verify", NothingChanged, $"{bytesPerSecond} bytes per second is not between 0 and {ResyncPolicy.BytesPerSecondLimit}.",
+        "Give a rate in that range; 0 means no limit.");
+
+    public static Problem ResyncLimits(long min, long max) => new(
+        "resync.limits", "Not limits of a resync", NothingChanged,
+        $"The minimum of {min} and the maximum of {max} bytes per second are not in order, or not between 0 and {ResyncPolicy.BytesPerSecondLimit}.",
+        "Give a maximum that is at least the minimum; a maximum of 0 means no limit.");
+
     public static Problem DeleteRunning(string module) => new(
         "module.running", "The module is to run", NothingChanged, $"{module} is started.", "Stop it first: pollux module stop " + module + ".");
 

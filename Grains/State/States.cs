@@ -53,6 +53,9 @@ public sealed record MirrorModuleState
     [Id(7)] public OpenCommand? Command { get; init; }
     [Id(8)] public ImmutableArray<CommandEnd> CommandEnds { get; init; } = [];
     [Id(9)] public ImmutableArray<RecordHistoryEntry> History { get; init; } = [];
+
+    /// <summary>The newest one, ended or not: the host that is named knows.</summary>
+    [Id(10)] public VerifyWish? Verify { get; init; }
 }
 
 /// <param name="From">The primary when the command was given.</param>

@@ -146,6 +146,10 @@ internal sealed class ReplicationHost : IReplicationEvents, ISyncBases, IVolumeC
 
     void IReplicationEvents.Noted(string kind, string text) => _notes.Enqueue($"{kind}: {text}");
 
+    public Action<VerifyReport> VerifyEnded { get; set; } = static _ => { };
+
+    void IReplicationEvents.VerifyEnded(VerifyReport report) => VerifyEnded(report);
+
     /// <summary>What was told to the module's history.</summary>
     public IReadOnlyCollection<string> Notes => _notes;
 
