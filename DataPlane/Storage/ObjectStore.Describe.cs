@@ -43,7 +43,7 @@ public sealed unsafe partial class ObjectStore
         treeLock.EnterReadLock();
         try
         {
-            return Find(obj) is { } node && (node == root || node.Links.Count > 0) ? PathOf(node) : null;
+            return Find(obj) is { } node && (IsRoot(node) || node.Links.Count > 0) ? PathOf(node) : null;
         }
         finally
         {
