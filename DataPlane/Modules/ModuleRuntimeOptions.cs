@@ -32,6 +32,7 @@ public sealed record ModuleRuntimeOptions
 
     /// <summary>The VM of an earlier process, which executes as far as its lease allows; null: it certainly does not run.</summary>
     public GuardedDomain? KeptVm { get; init; }
+
     /// <summary>Null: outcomes of verifies end with the process.</summary>
     public IVerifyStore? Verifies { get; init; }
     public required IModuleFront Front { get; init; }
