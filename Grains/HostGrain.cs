@@ -82,7 +82,7 @@ public sealed partial class HostGrain : Grain, IHostGrain
         if (!_state.Exists) return Outcome.Refused(Problems.HostUnknown(Key));
         if (_state.Value.PublicKeyHash is null) return Outcome.Refused(Problems.HostNotJoined(Key));
         if (_state.Value.PublicKeyHash != session.PublicKeyHash) return Outcome.Refused(Problems.HostKeyForeign(Key));
-        var addresses = new HostAddresses(session.PeerAddress, session.ReplicationAddress);
+        var addresses = new HostAddresses(session.PeerAddress, session.ReplicationAddress) { Networks = session.Networks };
         var moved = _state.Value.Addresses != addresses;
         await _state.SaveAsync(_state.Value with { Addresses = addresses, LastSeenUnixMs = NowUnixMs });
         (_session, _observer, _heardUnixMs) = (session, observer, NowUnixMs);
@@ -138,7 +138,10 @@ public sealed partial class HostGrain : Grain, IHostGrain
 
     public Task<HostView> ReadAsync() => Task.FromResult(new HostView(
         Key, _state.Value.PublicKeyHash is not null, Connected, _session, Math.Max(_heardUnixMs, _state.Value.LastSeenUnixMs),
-        Connected && _report.PeerReachable, _state.Value.DesiredVersion, _report.DesiredVersion, _report.Modules));
+        Connected && _report.PeerReachable, _state.Value.DesiredVersion, _report.DesiredVersion, _report.Modules)
+    {
+        Networks = Connected ? _report.Networks : [],
+    });
 
     public Task<HostAddresses> ReadAddressesAsync() => Task.FromResult(_state.Value.Addresses);
 

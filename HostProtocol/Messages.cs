@@ -43,7 +43,17 @@ public abstract record GatewayMessage;
 /// <param name="ReplicationAddress">Where the peer reaches this host's replication listener, <c>address:port</c>.</param>
 public sealed record HostHello(
     int ProtocolVersion, string Host, Guid Incarnation, string SoftwareVersion, string PeerAddress, string ReplicationAddress,
-    HostCapacity Capacity) : HostMessage;
+    HostCapacity Capacity) : HostMessage
+{
+    /// <summary>All networks in order of preference, the first one included; null if there is only that. At most <see cref="HostNetwork.CountMax"/>.</summary>
+    public ImmutableArray<HostNetwork>? Networks { get; init; }
+}
+
+/// <summary>Where the peer reaches a host over one network, <c>address:port</c> each.</summary>
+public sealed record HostNetwork(string PeerAddress, string ReplicationAddress)
+{
+    public const int CountMax = 4;
+}
 
 /// <param name="Hypervisor">Name and version, for example <c>QEMU 7.2.0 / libvirt 9.0.0</c>, or null if none answers.</param>
 public sealed record HostCapacity(int Processors, long MemoryBytes, string? Hypervisor);
@@ -65,7 +75,11 @@ public sealed record DesiredState(long Version, PeerHost? Peer, ImmutableArray<D
 
 /// <param name="Host">Grain key of the peer, <c>cluster/host</c>.</param>
 /// <param name="PeerAddress">As it said in its hello; null until it has connected once. Hosts keep the last known one durably.</param>
-public sealed record PeerHost(string Host, string? PeerAddress, string? ReplicationAddress);
+public sealed record PeerHost(string Host, string? PeerAddress, string? ReplicationAddress)
+{
+    /// <summary>As in <see cref="HostHello.Networks"/>.</summary>
+    public ImmutableArray<HostNetwork>? Networks { get; init; }
+}
 
 public enum ModulePhase
 {
@@ -128,7 +142,20 @@ public sealed record VerifyOrder(Guid OperationId, string Host, bool Repair, lon
 public sealed record RecordMessage(Guid Incarnation, long Epoch, string? Primary, ImmutableArray<string> InSync);
 
 /// <summary>Everything operators can see of this host.</summary>
-public sealed record ObservedState(long DesiredVersion, bool PeerReachable, ImmutableArray<ObservedModule> Modules) : HostMessage;
+public sealed record ObservedState(long DesiredVersion, bool PeerReachable, ImmutableArray<ObservedModule> Modules) : HostMessage
+{
+    /// <summary>The networks to the peer in order of preference; null from a host that knows only one.</summary>
+    public ImmutableArray<ObservedNetwork>? Networks { get; init; }
+}
+
+/// <summary>How a host hears its peer over one network.</summary>
+/// <param name="Number">From 1, in order of preference.</param>
+/// <param name="PeerAddress">What is dialled there, <c>address:port</c>.</param>
+/// <param name="Up">A connection stands and is not silent.</param>
+/// <param name="SilentMs">Since the last message that came back over it; null before the first.</param>
+/// <param name="RoundTripMicroseconds">Of the last ping that was answered; null before the first.</param>
+/// <param name="Status">For people: connected, or why not.</param>
+public sealed record ObservedNetwork(int Number, string PeerAddress, bool Up, long? SilentMs, long? RoundTripMicroseconds, string Status);
 
 /// <param name="Role">STOP, WAIT, ALONE, PRIM or SECOND.</param>
 /// <param name="Code">Stable code of why it is so, for example <c>wait.arbiter</c>.</param>
@@ -154,7 +181,11 @@ public sealed record ObservedModule(
 public sealed record ObservedReplication(
     bool SessionUp, bool Resyncing, bool FullResync, long DirtyBytes, long ResyncTotalBytes, long ResyncDoneBytes,
     double ResyncBytesPerSecond, int HeldOperations, string? WaitingFor, long ResyncSkippedBytes = 0, long ResyncLeftBytes = 0,
-    double? ResyncRemainingSeconds = null, ResyncLimitsMessage? ResyncLimits = null);
+    double? ResyncRemainingSeconds = null, ResyncLimitsMessage? ResyncLimits = null)
+{
+    /// <summary>Number of the network that the replication runs over, as the host sees it that dialled; null if none does, or from the other host.</summary>
+    public int? Network { get; init; }
+}
 
 /// <summary>The newest verify that this host has run; it outlives a restart of the host.</summary>
 /// <param name="State"><c>running</c>, <c>completed</c>, <c>stopped</c>, or <c>failed</c>: it could not begin or not finish.</param>

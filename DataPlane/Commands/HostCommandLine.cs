@@ -2,6 +2,7 @@ using System.CommandLine;
 using Pollux.DataPlane.Guard;
 using Pollux.DataPlane.Identity;
 using Pollux.DataPlane.Modules;
+using Pollux.DataPlane.Peers;
 using Pollux.DataPlane.Telemetry;
 
 namespace Pollux.DataPlane.Commands;
@@ -38,10 +39,21 @@ public static class HostCommandLine
 
     private static readonly Option<string?> Token = new("--token") { Description = "One-time token, as 'pollux host add CLUSTER/HOST' prints it.", HelpName = "TOKEN" };
 
-    private static readonly Option<string?> Address = new("--address")
+    private static readonly Option<string[]> Addresses = new("--address")
     {
-        Description = "Address by which the peer reaches this host; by default the one used to reach the server.",
+        Description = "Address by which the peer reaches this host; once for each network between the hosts, the preferred one first, in the same order on both. By default the one used to reach the server.",
         HelpName = "ADDR",
+        Arity = ArgumentArity.OneOrMore,
+        DefaultValueFactory = static _ => [],
+        Validators =
+        {
+            static result =>
+            {
+                var addresses = result.Tokens.Select(static token => token.Value).ToArray();
+                if ((NetworkAddresses.Refuse(addresses) ?? NetworkAddresses.RefuseForeign(addresses)) is { } refusal)
+                    result.AddError($"--address: {refusal}");
+            },
+        },
     };
 
     public static async Task<int> RunAsync(string[] args)
@@ -52,6 +64,7 @@ public static class HostCommandLine
         root.Subcommands.Add(Status());
         root.Subcommands.Add(LocalCommands.MakeVerify(RunDirectory, GuardedAsync));
         root.Subcommands.Add(LocalCommands.MakeResyncLimits(RunDirectory, GuardedAsync));
+        root.Subcommands.Add(ChangeAddresses());
         root.Subcommands.Add(OlderCopyCommand.Make(Data, GuardedAsync));
         root.Subcommands.Add(Guard());
         var parsed = root.Parse(args);
@@ -64,7 +77,7 @@ public static class HostCommandLine
     {
         var command = new Command("join", "Makes this machine a host of a cluster: makes its key and has it signed against a one-time token.")
         {
-            Server, Token, Data, Address,
+            Server, Token, Data, Addresses,
         };
         command.SetAction((parsed, cancel) => GuardedAsync(async () =>
         {
@@ -74,7 +87,7 @@ public static class HostCommandLine
                 return Usage;
             }
 
-            using var identity = await Joining.JoinAsync(server, token, parsed.GetRequiredValue(Data), parsed.GetValue(Address), cancel).ConfigureAwait(false);
+            using var identity = await Joining.JoinAsync(server, token, parsed.GetRequiredValue(Data), [.. parsed.GetRequiredValue(Addresses)], cancel).ConfigureAwait(false);
             await Console.Out.WriteLineAsync($"joined as {identity.Host}; now start it: pollux-host run").ConfigureAwait(false);
             return Done;
         }));
@@ -85,7 +98,7 @@ public static class HostCommandLine
     {
         var command = new Command("run", "Runs the data plane until it is told to end (SIGTERM). With --server and --token it joins first, unless it has.")
         {
-            Server, Token, Data, Address, RunDirectory,
+            Server, Token, Data, Addresses, RunDirectory,
         };
         command.SetAction((parsed, cancel) => GuardedAsync(async () =>
         {
@@ -96,9 +109,40 @@ public static class HostCommandLine
             };
             var identities = new IdentityStore(options.DataDirectory);
             if (!identities.Exists && parsed.GetValue(Server) is { } server && parsed.GetValue(Token) is { } token)
-                (await Joining.JoinAsync(server, token, options.DataDirectory, parsed.GetValue(Address), cancel).ConfigureAwait(false)).Dispose();
+                (await Joining.JoinAsync(server, token, options.DataDirectory, [.. parsed.GetRequiredValue(Addresses)], cancel).ConfigureAwait(false)).Dispose();
             using var identity = identities.Load();
             await HostProgram.RunAsync(identity, options, cancel).ConfigureAwait(false);
+            return Done;
+        }));
+        return command;
+    }
+
+    private static Command ChangeAddresses()
+    {
+        var reset = new Option<bool>("--default") { Description = "Forget the addresses: use the one by which the server is reached." };
+        var command = new Command("addresses",
+            "Shows or changes the addresses by which the peer reaches this host, one for each network. A running data plane takes them over by itself, VMs go on.")
+        {
+            Addresses, reset, Data,
+        };
+        command.SetAction((parsed, _) => GuardedAsync(async () =>
+        {
+            var store = new IdentityStore(parsed.GetRequiredValue(Data));
+            var given = parsed.GetRequiredValue(Addresses);
+            if (given.Length > 0 && parsed.GetValue(reset))
+            {
+                await Console.Error.WriteLineAsync("addresses takes --address or --default, not both.").ConfigureAwait(false);
+                return Usage;
+            }
+
+            if (given.Length > 0 || parsed.GetValue(reset))
+                store.SaveAddresses([.. given]);
+            using var identity = store.Load();
+            var number = 0;
+            foreach (var address in identity.Addresses)
+                await Console.Out.WriteLineAsync($"network {++number}  {address}").ConfigureAwait(false);
+            if (number == 0)
+                await Console.Out.WriteLineAsync($"network 1  the address by which {identity.Server} is reached").ConfigureAwait(false);
             return Done;
         }));
         return command;

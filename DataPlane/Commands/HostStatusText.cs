@@ -27,6 +27,12 @@ internal static class HostStatusText
         output.WriteLine($"host        {status.Host}{(status.LostPower ? "  (the machine has started anew)" : "")}");
         output.WriteLine($"control     {status.Control}");
         output.WriteLine($"peer        {status.Peer ?? "none"}: {(status.PeerReachable ? "reachable" : "unreachable")}; {status.PeerLink}");
+        foreach (var network in status.Observed.Networks ?? [])
+        {
+            output.WriteLine($"  network {network.Number}  {network.PeerAddress}  {(network.Up ? "up" : "DOWN")}{Heard(network)}{RoundTrip(network)}");
+            if (!network.Up)
+                output.WriteLine($"    {network.Status}");
+        }
         output.WriteLine($"hypervisor  {status.Hypervisor ?? "none answers"}");
         foreach (var module in status.Observed.Modules)
         {
@@ -34,6 +40,8 @@ internal static class HostStatusText
             output.WriteLine();
             output.WriteLine($"{module.Module}  {module.Role} {(module.Ready ? "ready" : "transient")}  {module.DataState}  epoch {module.Record.Epoch}  vm {module.VmState ?? "none"}");
             output.WriteLine($"  {module.Code}: {module.Cause}");
+            if (replication is { SessionUp: true, Network: { } network })
+                output.WriteLine($"  replicates over network {network}");
             if (replication.WaitingFor is { } waiting)
                 output.WriteLine($"  waits for: {waiting}");
             if (replication.Resyncing)
@@ -71,4 +79,10 @@ internal static class HostStatusText
         if (verify.MoreDifferences > 0)
             output.WriteLine($"    and {verify.MoreDifferences} more");
     }
+
+    private static string Heard(ObservedNetwork network) =>
+        network.SilentMs is { } silentMs ? string.Create(CultureInfo.InvariantCulture, $"  heard {silentMs} ms ago") : "  never heard";
+
+    private static string RoundTrip(ObservedNetwork network) =>
+        network is { Up: true, RoundTripMicroseconds: { } microseconds } ? string.Create(CultureInfo.InvariantCulture, $"  round trip {microseconds} µs") : "";
 }

@@ -27,6 +27,8 @@ public sealed class ControlLink : IAsyncDisposable
     private Task _loop = Task.CompletedTask;
     private volatile string _status = "not connected yet";
     private volatile bool _connected;
+    private volatile CancellationTokenSource? _session;
+    private volatile string? _renewal;
     private int _changed;
 
     public ControlLink(HostIdentity identity, HostTls tls, Func<HostHello> hello, IControlEvents events, ControlLinkOptions options)
@@ -54,6 +56,13 @@ public sealed class ControlLink : IAsyncDisposable
     {
         Volatile.Write(ref _changed, 1);
         Wake();
+    }
+
+    /// <summary>Ends the session and begins another: what the greeting says has changed.</summary>
+    public void Renew(string reason)
+    {
+        _renewal = reason;
+        _session?.Cancel();
     }
 
     /// <summary>Asks the arbiter. The answer comes by <see cref="IControlEvents.Arbitrated"/> within the deadline, as <c>unknown</c> at the latest.
@@ -104,6 +113,8 @@ public sealed class ControlLink : IAsyncDisposable
                 reason = Explain(e);
             }
 
+            reason = Interlocked.Exchange(ref _renewal, null) ?? reason;
+
             var was = _connected;
             _connected = false;
             var status = $"no session with {_identity.Server}: {reason}";
@@ -125,7 +136,9 @@ public sealed class ControlLink : IAsyncDisposable
         socket.Options.KeepAliveInterval = TimeSpan.Zero;
         using var handler = new SocketsHttpHandler { SslOptions = _tls.GatewayOptions(), UseProxy = false };
         using var invoker = new HttpMessageInvoker(handler, disposeHandler: false);
-        using var session = CancellationTokenSource.CreateLinkedTokenSource(_stop.Token);
+        var session = new CancellationTokenSource();
+        using var ending = _stop.Token.Register(session.Cancel);
+        _session = session;
         var channel = new MessageChannel(socket, _options.SendMs);
         using (var connect = CancellationTokenSource.CreateLinkedTokenSource(session.Token))
         {

@@ -1,3 +1,4 @@
+using System.Collections.Immutable;
 using System.Net;
 using System.Net.Http.Json;
 using System.Net.Security;
@@ -25,7 +26,7 @@ public static class Joining
 
     /// <exception cref="IdentityException">Refused or failed; nothing was stored.</exception>
     public static async Task<HostIdentity> JoinAsync(
-        Uri server, string token, string dataDirectory, string? address, CancellationToken cancel)
+        Uri server, string token, string dataDirectory, ImmutableArray<string> addresses, CancellationToken cancel)
     {
         var store = new IdentityStore(dataDirectory);
         if (store.Exists)
@@ -45,7 +46,7 @@ public static class Joining
             var request = new CertificateRequest($"CN={parsed.Host}", key, HashAlgorithmName.SHA256).CreateSigningRequestPem();
             var answer = await AskAsync(server, authority, new JoinRequest(token.Trim(), request), deadline.Token).ConfigureAwait(false);
             Check(answer, parsed, key);
-            store.Save(new IdentityFacts(answer.Host, server.ToString(), address), key, answer.CertificatePem, authority.ExportCertificatePem());
+            store.Save(IdentityFacts.Of(answer.Host, server.ToString(), addresses), key, answer.CertificatePem, authority.ExportCertificatePem());
             return store.Load();
         }
         catch (HttpRequestException e)

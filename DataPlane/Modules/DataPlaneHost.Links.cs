@@ -1,3 +1,4 @@
+using System.Collections.Immutable;
 using Pollux.DataPlane.Control;
 using Pollux.DataPlane.Core.Roles;
 using Pollux.DataPlane.Peers;
@@ -89,7 +90,36 @@ public sealed partial class DataPlaneHost : IControlEvents, IPeerEvents, IModule
         var modules = _slots.OrderBy(slot => slot.Key, StringComparer.Ordinal).Select(slot => slot.Value.Observe()).OfType<ObservedModule>().ToArray();
         var eventsMax = Math.Min(ObservedModule.EventsMax, EventsTotalMax / Math.Max(1, modules.Length));
         return new ObservedState(version, _peers.PeerReachable,
-            [.. modules.Select(module => module.Events.Length <= eventsMax ? module : module with { Events = module.Events[^eventsMax..] })]);
+            [.. modules.Select(module => module.Events.Length <= eventsMax ? module : module with { Events = module.Events[^eventsMax..] })])
+        {
+            Networks = ObserveNetworks(),
+        };
+    }
+
+    private ImmutableArray<ObservedNetwork> ObserveNetworks()
+    {
+        var nowMs = BootClock.NowMs;
+        return [.. _peers.Networks.Select(network =>
+        {
+            var reading = network.Read(nowMs);
+            return new ObservedNetwork(
+                network.Number, network.Address, reading.SteadyMs > 0 && reading.SilentMs < _peers.Tempo.SilenceMs, reading.SilentMs,
+                (long?)network.RoundTrip?.TotalMicroseconds, network.Status);
+        })];
+    }
+
+    /// <summary>Why the replication runs over another network than the first; null if it does not.</summary>
+    private ObservedProblem? DescribeFallback(int network)
+    {
+        var networks = _peers.Networks;
+        if (network <= 1 || networks.IsEmpty)
+            return null;
+        var preferred = networks[0];
+        var silence = preferred.Read(BootClock.NowMs).SilentMs is { } silentMs ? $"last heard {silentMs / 1000.0:0.0} s ago" : "never heard";
+        return new ObservedProblem("link.fallback", $"The replication runs over network {network} of {networks.Length}",
+            networks.Length == 2 ? "Nothing is lost; there is no other network left to fall back on." : "Nothing is lost; there are fewer networks left to fall back on.",
+            $"Network 1 ({preferred.Address}) was left: {preferred.Status}; {silence}.",
+            "Mend the network. The replication goes back by itself when it has worked without a break for a while, and the copies are in sync.");
     }
 
     private static AuthorityRecord? ToRecord(RecordMessage? record) =>

@@ -131,7 +131,8 @@ public sealed partial class DataPlaneHost : IModuleMaker
                 Timings = timings,
                 StateDirectory = stateDirectory,
                 OpenStore = () => ObjectStore.Open(front.Directory, new ObjectStoreOptions { KeepsUnlinked = front.HoldsUsers }),
-                Dial = plaintext ? cancel => PlaintextLink.DialAsync(desired.Module, DialPeerAsync, ConnectPeerAsync, cancel) : DialPeerAsync,
+                Dial = plaintext ? cancel => PlaintextLink.DialAsync(desired.Module, _dialler.DialAsync, _dialler.ConnectAsync, cancel) : _dialler.DialAsync,
+                JudgeNetwork = _dialler.Judge,
                 AllowsPlaintext = plaintext,
                 Bases = bases,
                 Events = events,
@@ -139,6 +140,7 @@ public sealed partial class DataPlaneHost : IModuleMaker
             Hypervisor = _hypervisor,
             Guard = _guard,
             Links = this,
+            DescribeFallback = DescribeFallback,
             NowMs = () => BootClock.NowMs,
         });
         runtime.Start();
@@ -192,32 +194,6 @@ public sealed partial class DataPlaneHost : IModuleMaker
         catch (OperationCanceledException)
         {
             // The process ends.
-        }
-    }
-
-    private async ValueTask<LinkConnection> DialPeerAsync(CancellationToken cancel)
-    {
-        var socket = await ConnectPeerAsync(cancel).ConfigureAwait(false);
-        var peer = _peer!.Host;
-        var (connection, _) = await LinkConnection.SecureAsync(
-            socket, async (transport, token) => (await _tls.DialAsync(transport, peer, token).ConfigureAwait(false), peer), cancel).ConfigureAwait(false);
-        return connection;
-    }
-
-    private async ValueTask<Socket> ConnectPeerAsync(CancellationToken cancel)
-    {
-        if (_peer is not { ReplicationAddress: { } address })
-            throw new IOException("the peer's replication address is not known yet");
-        var socket = new Socket(SocketType.Stream, ProtocolType.Tcp);
-        try
-        {
-            SocketTuning.Apply(socket, ReplicationSilenceMax);
-            return await LinkConnection.ConnectAsync(socket, PeerAddress.Parse(address), cancel).ConfigureAwait(false);
-        }
-        catch
-        {
-            socket.Dispose();
-            throw;
         }
     }
 

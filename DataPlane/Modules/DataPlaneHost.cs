@@ -51,7 +51,8 @@ public sealed partial class DataPlaneHost : IAsyncDisposable
     private volatile DesiredState? _desired;
     private volatile PeerHost? _peer;
     private volatile string? _hypervisorName;
-    private string? _address;
+    private readonly ReplicationDialler _dialler;
+    private readonly OwnAddresses _addresses;
     private long _observedVersion;
 
     /// <param name="earlier">What an earlier process has left to its guard, if anything.</param>
@@ -68,6 +69,9 @@ public sealed partial class DataPlaneHost : IAsyncDisposable
         _cache = new DesiredStateCache(options.DataDirectory);
         _control = new ControlLink(identity, _tls, Hello, this, new ControlLinkOptions());
         _peers = new PeerLink(_tls, identity.Host, new IPEndPoint(IPAddress.Any, options.PeerPort), this);
+        _dialler = new ReplicationDialler(_tls, _peers, ReplicationSilenceMax);
+        _addresses = new OwnAddresses(identity, options);
+        PeerMetrics.Show(_peers);
     }
 
     /// <summary>Completes when the control plane has welcomed this host for the first time.</summary>
@@ -119,6 +123,8 @@ public sealed partial class DataPlaneHost : IAsyncDisposable
     {
         while (!_stop.IsCancellationRequested)
         {
+            if (_addresses.Changed())
+                _control.Renew("the addresses of this host have changed");
             var acting = _desired is { } desired && Reconcile(desired);
             await _wake.WaitAsync(acting ? ActingMs : SettledMs, _stop.Token).ContinueWith(
                 static _ => { }, CancellationToken.None, TaskContinuationOptions.ExecuteSynchronously, TaskScheduler.Default).ConfigureAwait(false);
@@ -153,9 +159,18 @@ public sealed partial class DataPlaneHost : IAsyncDisposable
         if (desired.Peer is not { } peer)
             return;
         if (_peer is { } known && known.Host == peer.Host)
-            peer = peer with { PeerAddress = peer.PeerAddress ?? known.PeerAddress, ReplicationAddress = peer.ReplicationAddress ?? known.ReplicationAddress };
+        {
+            peer = peer with
+            {
+                PeerAddress = peer.PeerAddress ?? known.PeerAddress, ReplicationAddress = peer.ReplicationAddress ?? known.ReplicationAddress,
+                Networks = peer.PeerAddress is null ? known.Networks : peer.Networks,
+            };
+        }
+
         _peer = peer;
-        _peers.SetPeer(peer.Host, peer.PeerAddress);
+        var networks = OwnAddresses.NetworksOf(peer);
+        _dialler.SetPeer(peer.Host, [.. networks.Select(static network => network.ReplicationAddress)]);
+        _peers.SetPeer(peer.Host, [.. networks.Select(static network => network.PeerAddress)]);
         if (desired.Modules.Length > 0)
             _peers.SetTempo(new PeerTempo(desired.Modules.Min(module => module.DetectionMs)));
     }
@@ -171,10 +186,13 @@ public sealed partial class DataPlaneHost : IAsyncDisposable
 
     private HostHello Hello()
     {
-        _address = _identity.Address ?? LocalAddress.Towards(_identity.Server);
+        var networks = _addresses.Announce();
         return new HostHello(
             HostProtocolLimits.Version, _identity.Host, _incarnation, typeof(DataPlaneHost).Assembly.GetName().Version!.ToString(3),
-            PeerAddress.Format(_address, _options.PeerPort), PeerAddress.Format(_address, _options.ReplicationPort),
-            new HostCapacity(Environment.ProcessorCount, GC.GetGCMemoryInfo().TotalAvailableMemoryBytes, _hypervisorName));
+            networks[0].PeerAddress, networks[0].ReplicationAddress,
+            new HostCapacity(Environment.ProcessorCount, GC.GetGCMemoryInfo().TotalAvailableMemoryBytes, _hypervisorName))
+        {
+            Networks = networks.Length > 1 ? networks : null,
+        };
     }
 }

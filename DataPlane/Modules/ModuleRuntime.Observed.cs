@@ -15,7 +15,10 @@ public sealed partial class ModuleRuntime
         var replication = new ObservedReplication(
             status.SessionUp, status.Resyncing, status.FullResync, status.DirtyBytes, status.ResyncTotalBytes, status.ResyncDoneBytes,
             status.ResyncBytesPerSecond, status.HeldOperations, _workload?.Waiting ?? view.WaitsFor ?? status.WaitingFor ?? _lane.Waiting,
-            status.Resync.SkippedBytes, Math.Max(0, status.Resync.LeftBytes), status.Resyncing ? status.Resync.RemainingSeconds : null, Limits(status.Resync));
+            status.Resync.SkippedBytes, Math.Max(0, status.Resync.LeftBytes), status.Resyncing ? status.Resync.RemainingSeconds : null, Limits(status.Resync))
+        {
+            Network = status.Network > 0 ? status.Network : null,
+        };
         var verify = _verify.Observe(status.Verify);
         return new ObservedModule(
             Module, view.Role.ToString().ToUpperInvariant(), view.Ready, view.DataState.ToString(), ToMessage(view.Record), view.Code, view.Cause,
@@ -48,6 +51,8 @@ public sealed partial class ModuleRuntime
                 held, "None if it clears within the detection time. Otherwise check the peer and the control plane."));
         }
 
+        if (_options.DescribeFallback(status.Network) is { } fallback)
+            problems.Add(fallback);
         if (_workload?.Hold is { } hold)
             problems.Add(Held(hold));
         if (view.DataState == DataState.Inconsistent && status.OlderCopy is { Kept: false } none)

@@ -41,6 +41,9 @@ public sealed record ModuleRuntimeOptions
     public required IGuard Guard { get; init; }
     public required IModuleLinks Links { get; init; }
     public required Func<long> NowMs { get; init; }
+
+    /// <summary>What is wrong when the replication runs over this network (from 1); null: nothing.</summary>
+    public Func<int, ObservedProblem?> DescribeFallback { get; init; } = static _ => null;
 }
 
 /// <summary>The ways out of a module: to the peer, to the arbiter, to operators. None of them blocks.</summary>

@@ -2,7 +2,7 @@ using Pollux.DataPlane.Core.Roles;
 
 namespace Pollux.DataPlane.Peers;
 
-/// <summary>What arrives from the peer. Called on the connections' receiving loops; must not block.</summary>
+/// <summary>What arrives from the peer, once, over however many networks it came. Called on the connections' receiving loops; must not block.</summary>
 public interface IPeerEvents
 {
     /// <summary>A beacon of a module; the answer, if any, goes by <see cref="PeerLink.Answer"/>.</summary>
@@ -13,6 +13,6 @@ public interface IPeerEvents
     /// <summary>The peer is the initial host of a module that is being prepared, and says how much its directory holds.</summary>
     void ContentReceived(string module, Guid record, long contentBytes);
 
-    /// <summary><see cref="PeerLink.PeerReachable"/> or <see cref="PeerLink.Status"/> changed.</summary>
+    /// <summary><see cref="PeerLink.PeerReachable"/> or the state of a network changed.</summary>
     void PeerChanged();
 }

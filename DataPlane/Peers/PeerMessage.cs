@@ -21,7 +21,8 @@ internal sealed record PeerMessage(
 }
 
 /// <param name="Host">Grain key of the sender; must equal its certificate's.</param>
-internal sealed record PeerHello(int ProtocolVersion, string Host);
+/// <param name="Network">Number of the acceptor's address that was dialled, from 1. A host of an earlier release knows only one.</param>
+internal sealed record PeerHello(int ProtocolVersion, string Host, int Network = 1);
 
 [JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase, UseStringEnumConverter = true,
     RespectNullableAnnotations = true, RespectRequiredConstructorParameters = true)]

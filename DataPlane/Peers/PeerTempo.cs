@@ -11,6 +11,10 @@ public sealed record PeerTempo(long DetectionMs)
     /// time, so after a short cut a new connection is there sooner than the old one revives.</summary>
     public int SilenceMs => (int)Math.Clamp(DetectionMs * 4 / 15, 533, 4_000);
 
+    /// <summary>A network that has come back is preferred again after it was heard for this long: one that fails every few seconds must not
+    /// take the replication with it each time.</summary>
+    public int SteadyMs => (int)Math.Clamp(DetectionMs * 2, 5_000, 60_000);
+
     /// <summary>Time for TCP and TLS together, at most 1 s.</summary>
     public int ConnectMs => Math.Min(1_000, SilenceMs);
 

@@ -1,6 +1,7 @@
 using System.Net.Sockets;
 using System.Runtime.InteropServices;
 using Pollux.DataPlane.Loop;
+using Pollux.DataPlane.Peers;
 
 namespace Pollux.DataPlane.Replication;
 
@@ -52,6 +53,12 @@ internal abstract partial class EngineShell
 
     protected abstract void RoomFreed();
 
+    /// <summary>A session can go on over another link now without anybody losing by it.</summary>
+    protected virtual bool MayMoveLinks => false;
+
+    /// <summary>Network of the newest link; 0: none, or the peer dialled. Any thread.</summary>
+    public int Network { get; private set; }
+
     /// <summary>The machine takes arrived frames now.</summary>
     protected abstract bool WantsFrames { get; }
 
@@ -59,9 +66,10 @@ internal abstract partial class EngineShell
     /// <returns>The link's number.</returns>
     protected int AddLink(LinkConnection connection, bool greeted)
     {
-        var link = new Link(++_linkLast);
+        var link = new Link(++_linkLast, connection.Network);
         link.Channel = new LinkChannel(connection, Place.Buffers, _ => Arrived(link), greeted);
         _links.Add(link);
+        Network = link.Network;
         Place.Loop.Add(link.Channel);
         return link.Number;
     }
@@ -189,6 +197,25 @@ internal abstract partial class EngineShell
         }
     }
 
+    /// <summary>Ends a link whose network is silent while another is not, or a preferred one is back: the session goes on over that one.</summary>
+    private void LeaveNetworks()
+    {
+        foreach (var link in _links)
+        {
+            if (link.Network == 0 || link.Closed || link.Channel.EndReason is not null)
+                continue;
+            switch (Options.JudgeNetwork(link.Network))
+            {
+                case NetworkVerdict.Leave:
+                    link.Channel.End($"network {link.Network} to the peer is silent, another is not");
+                    break;
+                case NetworkVerdict.GoBack when MayMoveLinks:
+                    link.Channel.End($"a network that is preferred to network {link.Network} works again");
+                    break;
+            }
+        }
+    }
+
     private void LingerLinks(long nowMs)
     {
         foreach (var link in _links)
@@ -213,12 +240,17 @@ internal abstract partial class EngineShell
         link.Channel.End(reason);
         Place.Loop.Remove(link.Channel);
         _links.Remove(link);
+        if (_links.Count == 0)
+            Network = 0;
         link.Channel.Dispose();
     }
 
-    private sealed class Link(int number)
+    private sealed class Link(int number, int network)
     {
         public int Number => number;
+
+        /// <summary>See <see cref="LinkConnection.Network"/>.</summary>
+        public int Network => network;
         public LinkChannel Channel { get; set; } = null!;
         public bool Closed { get; set; }
         public bool AfterSending { get; set; }

@@ -96,6 +96,7 @@ internal abstract partial class EngineShell : IEngineEffects, IEngineSurrounding
     public void Tick(long nowMs)
     {
         TellTime(nowMs);
+        LeaveNetworks();
         LingerLinks(nowMs);
     }
 

@@ -86,4 +86,7 @@ public readonly record struct ReplicationStatus(
 
     /// <summary>Of the running or last verify of this run of serving; null if there was none.</summary>
     public VerifyReport? Verify { get; init; }
+
+    /// <summary>The network that carries the session (<see cref="LinkConnection.Network"/>); 0: none, or the peer dialled.</summary>
+    public int Network { get; init; }
 }

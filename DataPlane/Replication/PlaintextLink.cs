@@ -37,9 +37,10 @@ internal static class PlaintextLink
     public static ReadOnlySpan<byte> OpeningMagic => "TPLX"u8;
 
     /// <summary>Dials, asks for a plain connection, and dials it; stays with TLS where the listener does not allow it.</summary>
+    /// <param name="dialTcp">Gets the number of a network.</param>
     /// <exception cref="IOException">The listener closed, or answered with something else.</exception>
     public static async ValueTask<LinkConnection> DialAsync(
-        string module, Func<CancellationToken, ValueTask<LinkConnection>> dialTls, Func<CancellationToken, ValueTask<Socket>> dialTcp,
+        string module, Func<CancellationToken, ValueTask<LinkConnection>> dialTls, Func<int, CancellationToken, ValueTask<Socket>> dialTcp,
         CancellationToken cancel)
     {
         var tls = await dialTls(cancel).ConfigureAwait(false);
@@ -59,7 +60,9 @@ internal static class PlaintextLink
             throw;
         }
         await tls.DisposeAsync().ConfigureAwait(false);
-        var plain = LinkConnection.Plain(await dialTcp(cancel).ConfigureAwait(false));
+        // Over the same network, which answers.
+        var plain = LinkConnection.Plain(await dialTcp(tls.Network, cancel).ConfigureAwait(false));
+        plain.Network = tls.Network;
         try
         {
             byte[] opening = [.. OpeningMagic, .. answer.AsSpan(5)];

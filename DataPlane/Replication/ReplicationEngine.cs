@@ -265,6 +265,7 @@ public sealed class ReplicationEngine : IReplicationEngine
             status.SessionUp, status.Resync.Running, status.Resync.Full, status.DirtyBytes, status.Resync.TotalBytes, status.Resync.DoneBytes,
             status.Resync.BytesPerSecond, status.HeldOperations, status.ReplicatedBytes, status.ReplicatedOperations, status.WaitingFor)
         {
+            Network = shell.Network,
             OlderCopy = (shell as ReplicaShell)?.Older.Status,
             Resync = status.Resync,
             Verify = status.Verify.Running || status.Verify.End is not null ? VerifyReport.Of(status.Verify, shell.Store) : null,

@@ -1,4 +1,5 @@
 using Pollux.DataPlane.Core.Roles;
+using Pollux.DataPlane.Peers;
 using Pollux.DataPlane.Storage;
 
 namespace Pollux.DataPlane.Replication;
@@ -26,6 +27,9 @@ public sealed class ReplicationOptions
     /// <summary>An authenticated connection to the peer's <see cref="ReplicationListener"/>. Fails with an <see cref="IOException"/>,
     /// a socket's or an authentication's exception.</summary>
     public required Func<CancellationToken, ValueTask<LinkConnection>> Dial { get; init; }
+
+    /// <summary>What becomes of a link over a network (<see cref="LinkConnection.Network"/>): it stays where there is no choice.</summary>
+    public Func<int, NetworkVerdict> JudgeNetwork { get; init; } = static _ => NetworkVerdict.Stay;
 
     /// <summary>The cluster's policy: the peer may ask for a connection without encryption (<see cref="ReplicationListener"/>).</summary>
     public bool AllowsPlaintext { get; init; }

@@ -44,6 +44,8 @@ internal sealed class SourceShell : EngineShell
 
     protected override bool WantsFrames => true;
 
+    protected override bool MayMoveLinks => _machine.MayMoveLink;
+
     protected override bool HoldsEndings => Volume.Freezing || (!Stopping.IsCompleted && _machine.Reads == ReadGate.Held);
 
     protected override bool IsOnlyOperation => _writesOpen == 0;

@@ -18,7 +18,7 @@ public sealed class TelemetryExport : IDisposable
         _traces = Sdk.CreateTracerProviderBuilder().SetResourceBuilder(resource)
             .AddSource("Pollux.Roles", "Pollux.Replication", "Pollux.Hypervisor").AddOtlpExporter().Build();
         _metrics = Sdk.CreateMeterProviderBuilder().SetResourceBuilder(resource)
-            .AddMeter("Pollux.Roles", "Pollux.Replication", "System.Runtime").AddOtlpExporter().Build();
+            .AddMeter("Pollux.Roles", "Pollux.Replication", "Pollux.Peers", "System.Runtime").AddOtlpExporter().Build();
     }
 
     public static TelemetryExport? StartIfConfigured(string host) =>

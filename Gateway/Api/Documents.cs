@@ -79,7 +79,11 @@ public sealed record ClusterStatus(
 /// <param name="PeerReachable">As this host says; null if it is not connected.</param>
 public sealed record HostStatus(
     string Name, bool Joined, bool Connected, Guid? Incarnation, long LastSeenUnixMs, bool? PeerReachable, string? Hypervisor,
-    string? SoftwareVersion, ImmutableArray<Problem> Problems);
+    string? SoftwareVersion, ImmutableArray<Problem> Problems)
+{
+    /// <summary>The networks to the peer in order of preference, as this host hears them; empty if it is not connected.</summary>
+    public ImmutableArray<NetworkReport> Networks { get; init; } = [];
+}
 
 /// <param name="Run">Whether the operator wants it to run.</param>
 /// <param name="Vm">Domain name, or null.</param>

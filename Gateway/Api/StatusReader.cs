@@ -60,10 +60,13 @@ internal sealed class StatusReader(IGrainFactory grains, TimeProvider time)
 
     private HostStatus Host(HostView host) => new(
         GrainKey.NameOf(host.Host), host.Joined, host.Connected, host.Session?.Incarnation, host.LastSeenUnixMs,
-        host.Connected ? host.PeerReachable : null, host.Session?.Hypervisor, host.Session?.SoftwareVersion, HostProblems(host));
+        host.Connected ? host.PeerReachable : null, host.Session?.Hypervisor, host.Session?.SoftwareVersion, HostProblems(host))
+    {
+        Networks = host.Networks,
+    };
 
     private ImmutableArray<Problem> HostProblems(HostView host) =>
-        host.Connected ? []
+        host.Connected ? [.. host.Networks.Where(network => !network.Up && host.PeerReachable).Select(network => Problems.NetworkDown(host.Host, network, host.Networks.Length))]
         : !host.Joined ? [Problems.HostNotJoined(host.Host)]
         : [Problems.HostUnreachable(host.Host, host.LastSeenUnixMs == 0 ? -1 : time.GetUtcNow().ToUnixTimeMilliseconds() - host.LastSeenUnixMs)];
 

@@ -37,8 +37,12 @@ internal static class StatusText
         var state = !host.Joined ? "not joined" : host.Connected ? "connected" : $"NOT CONNECTED, {seen}";
         var peer = host.PeerReachable switch { true => ", peer reachable", false => ", peer NOT reachable", null => "" };
         var hypervisor = host.Connected ? $"   {host.Hypervisor ?? "no hypervisor"}" : "";
-        return $"  host {host.Name}   {state}{peer}{hypervisor}\n" + string.Concat(host.Problems.Select(problem => ProblemText.Of(problem, "    ", host.Name)));
+        return $"  host {host.Name}   {state}{peer}{Networks(host)}{hypervisor}\n" + string.Concat(host.Problems.Select(problem => ProblemText.Of(problem, "    ", host.Name)));
     }
+
+    /// <summary>How many there are, where there is a choice; which are down stands below as a problem.</summary>
+    private static string Networks(HostStatus host) =>
+        host.Networks.Length > 1 ? $", {host.Networks.Count(network => network.Up)} of {host.Networks.Length} networks up" : "";
 
     private static string Module(ModuleStatus module, long nowUnixMs)
     {

@@ -18,11 +18,17 @@ internal static class ProtocolMapping
         var capacity = Need(hello.Capacity, "hello.capacity");
         return new(sessionId, hello.Incarnation, publicKeyHash, Text(hello.SoftwareVersion, "hello.softwareVersion"),
             Text(hello.PeerAddress, "hello.peerAddress"), Text(hello.ReplicationAddress, "hello.replicationAddress"),
-            capacity.Processors, capacity.MemoryBytes, capacity.Hypervisor);
+            capacity.Processors, capacity.MemoryBytes, capacity.Hypervisor)
+        {
+            Networks = hello.Networks is { } networks ? ToNetworks(networks) : null,
+        };
     }
 
     public static HostReport ToReport(ObservedState observed, string cluster) =>
-        new(observed.DesiredVersion, observed.PeerReachable, List(observed.Modules, "modules", module => ToReport(module, cluster)));
+        new(observed.DesiredVersion, observed.PeerReachable, List(observed.Modules, "modules", module => ToReport(module, cluster)))
+        {
+            Networks = observed.Networks is { } networks ? ToNetworks(networks) : [],
+        };
 
     public static bool IsComplete(ArbitrationRequest request, string cluster) =>
         request is { Change: not null, Peer: not null }
@@ -38,8 +44,28 @@ internal static class ProtocolMapping
 
     public static DesiredState ToDesired(DesiredHost desired) => new(
         desired.Version,
-        desired.Peer is { } peer ? new PeerHost(peer, desired.PeerAddresses.PeerAddress, desired.PeerAddresses.ReplicationAddress) : null,
+        desired.Peer is { } peer ? ToPeer(peer, desired.PeerAddresses) : null,
         [.. desired.Modules.Select(order => ToDesired(order, desired.DetectionMs, desired.Link))]);
+
+    private static PeerHost ToPeer(string peer, HostAddresses addresses) => new(peer, addresses.PeerAddress, addresses.ReplicationAddress)
+    {
+        Networks = addresses.Networks is { } networks
+            ? [.. networks.Select(network => new HostProtocol.HostNetwork(network.PeerAddress, network.ReplicationAddress))]
+            : null,
+    };
+
+    private static ImmutableArray<Grains.Abstractions.HostNetwork> ToNetworks(ImmutableArray<HostProtocol.HostNetwork> networks) =>
+        List(Bounded(networks, "hello.networks"), "hello.networks", network => new Grains.Abstractions.HostNetwork(
+            Text(network.PeerAddress, "hello.networks[].peerAddress"), Text(network.ReplicationAddress, "hello.networks[].replicationAddress")));
+
+    private static ImmutableArray<NetworkReport> ToNetworks(ImmutableArray<ObservedNetwork> networks) =>
+        List(Bounded(networks, "networks"), "networks", network => new NetworkReport(
+            network.Number, Text(network.PeerAddress, "networks[].peerAddress"), network.Up, network.SilentMs, network.RoundTripMicroseconds,
+            Text(network.Status, "networks[].status")));
+
+    private static ImmutableArray<T> Bounded<T>(ImmutableArray<T> networks, string name) =>
+        networks.IsDefault || networks.Length <= HostProtocol.HostNetwork.CountMax ? networks
+        : throw new JsonException($"{name} has {networks.Length} entries; {HostProtocol.HostNetwork.CountMax} are the most.");
 
     private static DesiredModule ToDesired(ModuleOrder order, long detectionMs, LinkSecurity link) => new(
         order.Module,
@@ -80,7 +106,10 @@ internal static class ProtocolMapping
         replication.ResyncDoneBytes, double.IsFinite(replication.ResyncBytesPerSecond) ? replication.ResyncBytesPerSecond : 0,
         replication.HeldOperations, replication.WaitingFor, replication.ResyncSkippedBytes, replication.ResyncLeftBytes,
         replication.ResyncRemainingSeconds is { } seconds && double.IsFinite(seconds) ? seconds : null,
-        replication.ResyncLimits is { } limits ? new ResyncPolicy(limits.BytesPerSecondMin, limits.BytesPerSecondMax) : null);
+        replication.ResyncLimits is { } limits ? new ResyncPolicy(limits.BytesPerSecondMin, limits.BytesPerSecondMax) : null)
+    {
+        Network = replication.Network,
+    };
 
     private static VerifyReport ToReport(ObservedVerify verify) => new(
         verify.OperationId, Text(verify.State, "verify.state"), verify.Repair, verify.StartedUnixMs, verify.EndedUnixMs, verify.Reason,

@@ -5,7 +5,26 @@ namespace Pollux.Grains.Abstractions;
 /// <summary>Everything a host says of itself, newest replaces older. Field by field as in the host protocol's <c>observed</c>.</summary>
 [GenerateSerializer, Immutable, Alias("pollux.HostReport")]
 public sealed record HostReport(
-    [property: Id(0)] long DesiredVersion, [property: Id(1)] bool PeerReachable, [property: Id(2)] ImmutableArray<ModuleReport> Modules);
+    [property: Id(0)] long DesiredVersion, [property: Id(1)] bool PeerReachable, [property: Id(2)] ImmutableArray<ModuleReport> Modules)
+{
+    /// <summary>The networks to the peer in order of preference; empty from a host of an earlier release.</summary>
+    [Id(3)] public ImmutableArray<NetworkReport> Networks { get; init; } = [];
+}
+
+/// <summary>How a host hears its peer over one network.</summary>
+/// <param name="Number">From 1, in order of preference.</param>
+/// <param name="PeerAddress">What is dialled there, <c>address:port</c>.</param>
+/// <param name="SilentMs">Since the last message that came back over it; null before the first.</param>
+/// <param name="RoundTripMicroseconds">Of the last ping that was answered; null before the first.</param>
+/// <param name="Status">For people: connected, or why not.</param>
+[GenerateSerializer, Immutable, Alias("pollux.NetworkReport")]
+public sealed record NetworkReport(
+    [property: Id(0)] int Number,
+    [property: Id(1)] string PeerAddress,
+    [property: Id(2)] bool Up,
+    [property: Id(3)] long? SilentMs,
+    [property: Id(4)] long? RoundTripMicroseconds,
+    [property: Id(5)] string Status);
 
 /// <param name="Module">Grain key, <c>cluster/module</c>.</param>
 /// <param name="Role">STOP, WAIT, ALONE, PRIM or SECOND.</param>
@@ -58,7 +77,11 @@ public sealed record ReplicationReport(
     [property: Id(9)] long ResyncSkippedBytes = 0,
     [property: Id(10)] long ResyncLeftBytes = 0,
     [property: Id(11)] double? ResyncRemainingSeconds = null,
-    [property: Id(12)] ResyncPolicy? ResyncLimits = null);
+    [property: Id(12)] ResyncPolicy? ResyncLimits = null)
+{
+    /// <summary>Number of the network that the replication runs over, from the host that dialled; else null.</summary>
+    [Id(13)] public int? Network { get; init; }
+}
 
 /// <summary>The newest verify of a host, field by field as in the host protocol's <c>ObservedVerify</c>.</summary>
 /// <param name="State"><c>running</c>, <c>completed</c>, <c>stopped</c> or <c>failed</c>.</param>

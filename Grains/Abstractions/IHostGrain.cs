@@ -79,7 +79,15 @@ public sealed record HostSession(
     [property: Id(5)] string ReplicationAddress,
     [property: Id(6)] int Processors,
     [property: Id(7)] long MemoryBytes,
-    [property: Id(8)] string? Hypervisor);
+    [property: Id(8)] string? Hypervisor)
+{
+    /// <summary>All networks in order of preference; null if there is only the one above.</summary>
+    [Id(9)] public ImmutableArray<HostNetwork>? Networks { get; init; }
+}
+
+/// <summary>Where the peer reaches a host over one network, <c>address:port</c> each.</summary>
+[GenerateSerializer, Immutable, Alias("pollux.HostNetwork")]
+public sealed record HostNetwork([property: Id(0)] string PeerAddress, [property: Id(1)] string ReplicationAddress);
 
 [GenerateSerializer, Alias("pollux.SessionStanding")]
 public enum SessionStanding
@@ -94,7 +102,17 @@ public enum SessionStanding
 }
 
 [GenerateSerializer, Immutable, Alias("pollux.HostAddresses")]
-public sealed record HostAddresses([property: Id(0)] string? PeerAddress, [property: Id(1)] string? ReplicationAddress);
+public sealed record HostAddresses([property: Id(0)] string? PeerAddress, [property: Id(1)] string? ReplicationAddress)
+{
+    /// <summary>All networks in order of preference; null if there is only the one above.</summary>
+    [Id(2)] public ImmutableArray<HostNetwork>? Networks { get; init; }
+
+    public bool Equals(HostAddresses? other) =>
+        other is not null && PeerAddress == other.PeerAddress && ReplicationAddress == other.ReplicationAddress
+        && (Networks ?? []).SequenceEqual(other.Networks ?? []);
+
+    public override int GetHashCode() => HashCode.Combine(PeerAddress, ReplicationAddress, Networks?.Length);
+}
 
 /// <param name="Report">Null if the host is not connected or has not said anything about the module yet.</param>
 [GenerateSerializer, Immutable, Alias("pollux.HostWord")]
@@ -130,4 +148,8 @@ public sealed record HostView(
     [property: Id(5)] bool PeerReachable,
     [property: Id(6)] long DesiredVersion,
     [property: Id(7)] long AnsweredVersion,
-    [property: Id(8)] ImmutableArray<ModuleReport> Modules);
+    [property: Id(8)] ImmutableArray<ModuleReport> Modules)
+{
+    /// <summary>As in <see cref="HostReport.Networks"/>; empty of a host that is away.</summary>
+    [Id(9)] public ImmutableArray<NetworkReport> Networks { get; init; } = [];
+}

@@ -159,6 +159,12 @@ public static class Problems
         silentMs < 0 ? $"{host} has never connected." : $"Nothing was heard from {host} for {Seconds(silentMs)}.",
         $"If it clears, none. Otherwise see to power and network of {host}, and that pollux-host runs there.");
 
+    public static Problem NetworkDown(string host, NetworkReport network, int networks) => new(
+        "network.down", $"Network {network.Number} of {networks} to the peer is down",
+        "None while another network carries beacons and replication; there is less left to fall back on.",
+        $"{host} hears nothing over {Shorten(network.PeerAddress)}{(network.SilentMs is { } silentMs ? $" for {Seconds(silentMs)}" : "")}: {Shorten(network.Status)}.",
+        "Mend the network between the hosts, or take its address away: pollux-host addresses --address A … on both.");
+
     private static string Seconds(long milliseconds) => (milliseconds / 1000.0).ToString("0.###", CultureInfo.InvariantCulture) + " s";
 
     /// <summary>Foreign text in a message stays within a line and cannot forge another one.</summary>

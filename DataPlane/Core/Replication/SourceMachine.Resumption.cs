@@ -21,6 +21,11 @@ public sealed partial class SourceMachine
     private string _brokenBy = "";
     private long _resumeDueMs;
 
+    /// <summary>The session would be resumed if its link ended now: it is in sync, and nothing is under way that would have to begin again.</summary>
+    public bool MayMoveLink =>
+        _phase == SessionPhase.Up && _peer == PeerPart.Member && _resync is ResyncStep.None or ResyncStep.Done && _copies == 0 && !_verify.Running
+        && !_quiescing && !_frozen && !_fault && _nowMs - _upMs >= _options.ResumeDeadlineMs && !RepairRuns();
+
     private bool Resuming => _brokenLink != 0;
 
     /// <summary>The peer has it, or gets it when the session is resumed.</summary>

@@ -11,6 +11,9 @@ public sealed class LinkConnection : IAsyncDisposable
     /// <summary>For the exchange of greetings: reads no more than it is asked for.</summary>
     public Stream Stream { get; }
 
+    /// <summary>Number of the network to the peer that was dialled, from 1; 0 for a connection that the peer dialled.</summary>
+    public int Network { get; set; }
+
     /// <summary>Data travels through <see cref="Stream"/>, not directly through the socket.</summary>
     internal bool Encrypted => !ReferenceEquals(Stream, Transport);
 

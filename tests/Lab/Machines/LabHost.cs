@@ -55,6 +55,9 @@ public sealed class LabHost
 
     public IPAddress Address => _network.AddressOf(_number);
 
+    /// <summary>On the second network.</summary>
+    public IPAddress SecondAddress => _network.AddressOf(_number, network: 2);
+
     public bool IsOn => _init is { } id && ProcFs.IsAlive(id);
 
     /// <summary>The namespace's init as seen from outside.</summary>

@@ -7,11 +7,13 @@ namespace Pollux.Lab.Machines;
 /// The cables of a lab: one network namespace with a bridge is the switch; every host has a port in it, the machine itself
 /// has one too (its end is the lab's .1), so that API and consoles are reachable from a shell of the machine.
 /// Addresses are 10.77.n.0/24 with a free n; names carry the lab's id, so several labs live side by side.
+/// Every host has a second cable, eth1, into a second switch: 10.78.n.0/24. Nobody uses it who is not told its address.
 /// Cuts are rules of nftables' bridge family in the switch, so that whole frames vanish in one direction or both, silently.
 /// </summary>
 public sealed class LabNetwork
 {
     private const int SubnetMax = 255;
+    private static readonly string[] Bridges = ["br0", "br1"];
 
     private readonly HashSet<(string From, string To)> _cuts = [];
     private readonly HashSet<string> _pulled = [];
@@ -36,7 +38,10 @@ public sealed class LabNetwork
 
     public IPAddress AddressOf(string host) => AddressOf(_ports[host]);
 
-    public IPAddress AddressOf(int number) => new([10, 77, (byte)Subnet, (byte)number]);
+    public IPAddress AddressOf(int number) => AddressOf(number, network: 1);
+
+    /// <param name="network">1 or 2.</param>
+    public IPAddress AddressOf(int number, int network) => new([10, (byte)(76 + network), (byte)Subnet, (byte)number]);
 
     /// <summary>Lays the switch and the machine's own cable. The caller holds the lab folder's lock.</summary>
     /// <param name="id">At most 8 letters and digits: it becomes part of interface names.</param>
@@ -46,8 +51,11 @@ public sealed class LabNetwork
         var sw = network.SwitchNamespace;
         await Shell.CheckAsync("ip", "netns", "add", sw);
         await Shell.CheckAsync("ip", "-n", sw, "link", "set", "lo", "up");
-        await Shell.CheckAsync("ip", "-n", sw, "link", "add", "br0", "type", "bridge");
-        await Shell.CheckAsync("ip", "-n", sw, "link", "set", "br0", "up");
+        foreach (var bridge in Bridges)
+        {
+            await Shell.CheckAsync("ip", "-n", sw, "link", "add", bridge, "type", "bridge");
+            await Shell.CheckAsync("ip", "-n", sw, "link", "set", bridge, "up");
+        }
         await Shell.CheckAsync("ip", "link", "add", network.MachineInterface, "type", "veth", "peer", "name", "machine", "netns", sw);
         await Shell.CheckAsync("ip", "-n", sw, "link", "set", "machine", "master", "br0", "up");
         await Shell.CheckAsync("ip", "link", "set", network.MachineInterface, "up");
@@ -55,25 +63,33 @@ public sealed class LabNetwork
         return network;
     }
 
-    /// <summary>Plugs a host's namespace into the switch; its interface is called eth0.</summary>
+    /// <summary>Plugs a host's namespace into the switches; its interfaces are called eth0 and eth1.</summary>
     public async Task PlugAsync(string host, int number)
     {
         _ports[host] = number;
-        var space = NamespaceOf(host);
-        await Shell.CheckAsync("ip", "link", "add", "eth0", "netns", space, "type", "veth", "peer", "name", PortOf(host), "netns", SwitchNamespace);
-        await Shell.CheckAsync("ip", "-n", SwitchNamespace, "link", "set", PortOf(host), "master", "br0", "up");
-        await Shell.CheckAsync("ip", "-n", space, "link", "set", "eth0", "up");
-        await Shell.CheckAsync("ip", "-n", space, "addr", "add", $"{AddressOf(host)}/24", "dev", "eth0");
+        for (var network = 1; network <= Bridges.Length; network++)
+            await PlugAsync(host, number, network);
+    }
+
+    private async Task PlugAsync(string host, int number, int network)
+    {
+        var (space, port, device) = (NamespaceOf(host), PortOf(host, network), $"eth{network - 1}");
+        var address = AddressOf(number, network);
+        await Shell.CheckAsync("ip", "link", "add", device, "netns", space, "type", "veth", "peer", "name", port, "netns", SwitchNamespace);
+        await Shell.CheckAsync("ip", "-n", SwitchNamespace, "link", "set", port, "master", Bridges[network - 1], "up");
+        await Shell.CheckAsync("ip", "-n", space, "link", "set", device, "up");
+        await Shell.CheckAsync("ip", "-n", space, "addr", "add", $"{address}/24", "dev", device);
         // A kernel whose default is BBR is slow on veth; a namespace may not change the default, a route may.
-        await Shell.RunAsync(["ip", "-n", space, "route", "change", $"10.77.{Subnet}.0/24", "dev", "eth0", "proto", "kernel",
-            "scope", "link", "src", AddressOf(host).ToString(), "congctl", "cubic"]);
+        await Shell.RunAsync(["ip", "-n", space, "route", "change", $"10.{76 + network}.{Subnet}.0/24", "dev", device, "proto", "kernel",
+            "scope", "link", "src", address.ToString(), "congctl", "cubic"]);
     }
 
     /// <summary>Pulls the cable for good: the port is gone (it comes back with <see cref="PlugAsync"/>).</summary>
     public async Task UnplugAsync(string host)
     {
         _pulled.Remove(host);
-        await Shell.RunAsync(["ip", "-n", SwitchNamespace, "link", "del", PortOf(host)]);
+        for (var network = 1; network <= Bridges.Length; network++)
+            await Shell.RunAsync(["ip", "-n", SwitchNamespace, "link", "del", PortOf(host, network)]);
     }
 
     public Task CutCableAsync(string host)
@@ -89,10 +105,10 @@ public sealed class LabNetwork
     }
 
     /// <summary>Frames between two hosts vanish in both directions; everything else passes.</summary>
-    public Task CutBetweenAsync(string one, string other) => ChangeCutsAsync(cuts =>
+    public Task CutBetweenAsync(string one, string other, int network = 1) => ChangeCutsAsync(cuts =>
     {
-        cuts.Add((one, other));
-        cuts.Add((other, one));
+        cuts.Add((PortOf(one, network), PortOf(other, network)));
+        cuts.Add((PortOf(other, network), PortOf(one, network)));
     });
 
     /// <summary>Frames between any two of these vanish, from one moment on.</summary>
@@ -101,16 +117,16 @@ public sealed class LabNetwork
         foreach (var from in hosts)
             foreach (var to in hosts)
                 if (from != to)
-                    cuts.Add((from, to));
+                    cuts.Add((PortOf(from), PortOf(to)));
     });
 
     /// <summary>Frames from one host to another vanish; the way back passes.</summary>
-    public Task CutOneWayAsync(string from, string to) => ChangeCutsAsync(cuts => cuts.Add((from, to)));
+    public Task CutOneWayAsync(string from, string to) => ChangeCutsAsync(cuts => cuts.Add((PortOf(from), PortOf(to))));
 
-    public Task HealBetweenAsync(string one, string other) => ChangeCutsAsync(cuts =>
+    public Task HealBetweenAsync(string one, string other, int network = 1) => ChangeCutsAsync(cuts =>
     {
-        cuts.Remove((one, other));
-        cuts.Remove((other, one));
+        cuts.Remove((PortOf(one, network), PortOf(other, network)));
+        cuts.Remove((PortOf(other, network), PortOf(one, network)));
     });
 
     public async Task HealAllAsync()
@@ -126,12 +142,12 @@ public sealed class LabNetwork
         var rules = new StringBuilder("table bridge cuts\ndelete table bridge cuts\ntable bridge cuts {\n chain forward {\n");
         rules.Append("  type filter hook forward priority 0;\n");
         foreach (var (from, to) in _cuts)
-            rules.Append($"  iifname \"{PortOf(from)}\" oifname \"{PortOf(to)}\" drop\n");
+            rules.Append($"  iifname \"{from}\" oifname \"{to}\" drop\n");
         rules.Append(" }\n}\n");
         (await Shell.RunAsync(["ip", "netns", "exec", SwitchNamespace, "nft", "-f", "-"], input: rules.ToString())).OrThrow();
     }
 
-    private static string PortOf(string host) => "p-" + host;
+    private static string PortOf(string host, int network = 1) => (network == 1 ? "p-" : "q-") + host;
 
     private static async Task<int> FreeSubnetAsync()
     {

@@ -1,3 +1,4 @@
+using System.Net;
 using System.Text.Json;
 using Pollux.Lab.Machines;
 
@@ -109,6 +110,10 @@ public sealed class PolluxPair : IAsyncDisposable
         var answer = await host.ExecAsync(["dotnet", _hostProgram, "status", "--json"]);
         return answer.Succeeded ? JsonSerializer.Deserialize<LocalStatus>(answer.Output, FleetStatus.Json) : null;
     }
+
+    /// <summary>Changes by which addresses the peer reaches a host, while it runs.</summary>
+    public async Task ChangeAddressesAsync(LabHost host, params IPAddress[] addresses) => (await host.ExecAsync(
+        ["dotnet", _hostProgram, "addresses", .. addresses.SelectMany(address => new[] { "--address", address.ToString() })])).OrThrow();
 
     /// <summary>Runs the <c>pollux</c> command on the control plane's machine.</summary>
     public Task<ShellResult> CliAsync(params string[] arguments) =>

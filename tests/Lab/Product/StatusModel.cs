@@ -69,6 +69,10 @@ public sealed record LocalStatus(LocalObserved Observed)
     public LocalModule? On(string module) => Observed.Modules.FirstOrDefault(one => ModuleStatus.ShortName(one.Module) == module);
 }
 
-public sealed record LocalObserved(IReadOnlyList<LocalModule> Modules);
+public sealed record LocalObserved(IReadOnlyList<LocalModule> Modules, IReadOnlyList<LocalNetwork>? Networks);
 
-public sealed record LocalModule(string Module, string Role, bool Ready, string Code, string Cause, string? VmState);
+public sealed record LocalNetwork(int Number, string PeerAddress, bool Up, string Status);
+
+public sealed record LocalModule(string Module, string Role, bool Ready, string Code, string Cause, string? VmState, LocalReplication? Replication, IReadOnlyList<ProblemStatus>? Problems);
+
+public sealed record LocalReplication(bool SessionUp, int? Network);

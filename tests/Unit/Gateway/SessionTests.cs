@@ -27,6 +27,39 @@ public sealed class SessionTests(RunningServer server) : IClassFixture<RunningSe
     }
 
     [Fact]
+    public async Task A_host_with_several_networks_is_reached_over_all_of_them()
+    {
+        var cluster = await server.CreateClusterAsync();
+        using var a = await server.ConnectAsync(cluster, "a");
+        var host = $"{cluster}/b";
+        using var b = await SessionClient.DialAsync(server, host, await server.JoinAsync(await server.AddHostAsync(cluster, "b")));
+        HostNetwork[] networks = [new("10.0.0.1:7410", "10.0.0.1:7411"), new("10.1.0.1:7410", "10.1.0.1:7411")];
+        await b.SendAsync(b.Hello() with { Networks = [.. networks] });
+        Assert.Equal(host, Assert.IsType<Welcome>(await b.ReceiveAsync()).Host);
+        var desired = await a.ReceiveAsync<DesiredState>(state => state.Peer?.PeerAddress is not null);
+        Assert.Equal(networks, desired.Peer!.Networks);
+
+        await b.SendAsync(new ObservedState(0, true, [])
+        {
+            Networks = [new(1, "10.0.0.2:7410", true, 20, 150, "connected"), new(2, "10.1.0.2:7410", false, 9_000, 150, "no route")],
+        });
+        var status = await UntilAsync(
+            () => server.StatusAsync(cluster), one => one.GetProperty("hosts")[1].GetProperty("networks").GetArrayLength() == 2);
+        var seen = status.GetProperty("hosts")[1];
+        Assert.Equal("network.down", Assert.Single(seen.GetProperty("problems").EnumerateArray()).GetProperty("code").GetString());
+        Assert.Equal([true, false], seen.GetProperty("networks").EnumerateArray().Select(network => network.GetProperty("up").GetBoolean()));
+    }
+
+    [Fact]
+    public async Task More_networks_than_there_may_be_end_the_session()
+    {
+        var cluster = await server.CreateClusterAsync();
+        using var a = await SessionClient.DialAsync(server, $"{cluster}/a", await server.JoinAsync(await server.AddHostAsync(cluster, "a")));
+        await a.SendAsync(a.Hello() with { Networks = [.. Enumerable.Range(1, 5).Select(i => new HostNetwork($"10.{i}.0.1:7410", $"10.{i}.0.1:7411"))] });
+        Assert.IsType<Goodbye>(await a.ReceiveAsync());
+    }
+
+    [Fact]
     public async Task A_ping_is_answered()
     {
         using var a = await server.ConnectAsync(await server.CreateClusterAsync(), "a");

@@ -17,8 +17,8 @@ public sealed class JoiningTests : IDisposable
     public async Task Joining_stores_an_identity_whose_key_only_the_owner_can_read()
     {
         await using var gateway = await SigningGatewayAsync("c1/a");
-        using var identity = await Joining.JoinAsync(gateway.Address, Token("c1/a", _authority), _directory, "10.0.0.1", _patience.Token);
-        Assert.Equal(("c1/a", "10.0.0.1", gateway.Address), (identity.Host, identity.Address, identity.Server));
+        using var identity = await Joining.JoinAsync(gateway.Address, Token("c1/a", _authority), _directory, ["10.0.0.1"], _patience.Token);
+        Assert.Equal(("c1/a", "10.0.0.1", gateway.Address), (identity.Host, Assert.Single(identity.Addresses), identity.Server));
         using var loaded = new IdentityStore(_directory).Load();
         Assert.True(loaded.Certificate.HasPrivateKey);
         Assert.Equal("c1/a", CertificateNames.HostOf(loaded.Certificate));
@@ -26,10 +26,31 @@ public sealed class JoiningTests : IDisposable
     }
 
     [Fact]
+    public async Task The_addresses_of_a_host_are_kept_in_order_and_may_change()
+    {
+        await using var gateway = await SigningGatewayAsync("c1/a");
+        (await Joining.JoinAsync(gateway.Address, Token("c1/a", _authority), _directory, ["10.0.0.1", "10.1.0.1"], _patience.Token)).Dispose();
+        var store = new IdentityStore(_directory);
+        Assert.Equal(["10.0.0.1", "10.1.0.1"], Loaded());
+        store.SaveAddresses(["10.1.0.1"]);
+        Assert.Equal(["10.1.0.1"], Loaded());
+        // One address is written as earlier releases do, so that they can read it.
+        Assert.Contains("\"version\": 1", File.ReadAllText(Path.Combine(_directory, "identity", "host.json")));
+        store.SaveAddresses([]);
+        Assert.Empty(Loaded());
+
+        string[] Loaded()
+        {
+            using var identity = store.Load();
+            return [.. identity.Addresses];
+        }
+    }
+
+    [Fact]
     public async Task A_machine_that_has_joined_is_not_joined_to_another_cluster()
     {
         await using var gateway = await SigningGatewayAsync("c1/a");
-        (await Joining.JoinAsync(gateway.Address, Token("c1/a", _authority), _directory, null, _patience.Token)).Dispose();
+        (await Joining.JoinAsync(gateway.Address, Token("c1/a", _authority), _directory, [], _patience.Token)).Dispose();
         Assert.Equal("host.already-joined", await RefusalAsync(gateway.Address, Token("c2/a", _authority)));
     }
 
@@ -86,7 +107,7 @@ public sealed class JoiningTests : IDisposable
     public async Task An_identity_with_any_byte_changed_or_missing_is_refused_and_one_from_before_the_checksum_is_taken()
     {
         await using var gateway = await SigningGatewayAsync("c1/a");
-        (await Joining.JoinAsync(gateway.Address, Token("c1/a", _authority), _directory, "10.0.0.1", _patience.Token)).Dispose();
+        (await Joining.JoinAsync(gateway.Address, Token("c1/a", _authority), _directory, ["10.0.0.1"], _patience.Token)).Dispose();
         foreach (var name in new[] { "host.key", "host.crt", "ca.crt", "host.json" })
         {
             var path = Path.Combine(_directory, "identity", name);
@@ -104,7 +125,7 @@ public sealed class JoiningTests : IDisposable
         var facts = Path.Combine(_directory, "identity", "host.json");
         File.WriteAllText(facts, $$"""{"host":"c1/a","server":"{{gateway.Address}}","address":"10.0.0.1"}""");
         new IdentityStore(_directory).Load().Dispose();
-        File.WriteAllText(facts, $$"""{"host":"c1/a","server":"{{gateway.Address}}","address":null,"version":2,"checksum":"0"}""");
+        File.WriteAllText(facts, $$"""{"host":"c1/a","server":"{{gateway.Address}}","address":null,"version":3,"checksum":"0"}""");
         Assert.Contains("Install the newer one", Assert.Throws<IdentityException>(() => new IdentityStore(_directory).Load()).Message);
 
         void Check(string path, byte[] bad, string what)
@@ -113,7 +134,7 @@ public sealed class JoiningTests : IDisposable
             try
             {
                 using var loaded = new IdentityStore(_directory).Load();
-                Assert.Fail($"{what} was believed: {loaded.Host}, {loaded.Server}, {loaded.Address}");
+                Assert.Fail($"{what} was believed: {loaded.Host}, {loaded.Server}, {string.Join(" ", loaded.Addresses)}");
             }
             catch (IdentityException)
             {
@@ -143,7 +164,7 @@ public sealed class JoiningTests : IDisposable
         return gateway;
     }
 
-    private Task<HostIdentity> JoinAsync(Uri server, string token) => Joining.JoinAsync(server, token, _directory, null, _patience.Token);
+    private Task<HostIdentity> JoinAsync(Uri server, string token) => Joining.JoinAsync(server, token, _directory, [], _patience.Token);
 
     private async Task<string> RefusalAsync(Uri server, string token) =>
         (await Assert.ThrowsAsync<IdentityException>(() => JoinAsync(server, token))).Code;

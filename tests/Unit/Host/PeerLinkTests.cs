@@ -22,8 +22,8 @@ public sealed class PeerLinkTests : IDisposable
     {
         await using var a = new Node(_authority, "c1/a");
         await using var b = new Node(_authority, "c1/b");
-        a.Link.SetPeer("c1/b", b.Address);
-        b.Link.SetPeer("c1/a", null);
+        a.Link.SetPeer("c1/b", [b.Address]);
+        b.Link.SetPeer("c1/a", []);
         b.Events.Answer = (module, beacon) => b.Link.Answer(module, new BeaconAnswer(beacon.Incarnation, beacon.Sequence, Guid.Empty));
         await a.Events.ReachableAsync(a.Link, Cancel);
 
@@ -38,13 +38,45 @@ public sealed class PeerLinkTests : IDisposable
     {
         await using var a = new Node(_authority, "c1/a");
         await using var b = new Node(_authority, "c1/b");
-        a.Link.SetPeer("c1/b", b.Address);
-        b.Link.SetPeer("c1/a", a.Address);
+        a.Link.SetPeer("c1/b", [b.Address]);
+        b.Link.SetPeer("c1/a", [a.Address]);
         await UntilArrivesAsync(a, b);
         await UntilArrivesAsync(b, a);
         var record = Guid.NewGuid();
         a.Link.SendContent("c1/new", record, 4096);
         Assert.Equal((record, 4096), await b.Events.Content.Reader.ReadAsync(Cancel));
+    }
+
+    [Fact]
+    public async Task Two_networks_carry_a_beacon_once_and_either_is_enough()
+    {
+        await using var a = new Node(_authority, "c1/a");
+        await using var b = new Node(_authority, "c1/b", new IPEndPoint(IPAddress.Any, 0));
+        var port = b.Link.ListensOn.Port;
+        a.Link.SetPeer("c1/b", [$"127.0.0.1:{port}", $"127.0.0.2:{port}"]);
+        b.Link.SetPeer("c1/a", []);
+        b.Events.Answer = (module, beacon) => b.Link.Answer(module, new BeaconAnswer(beacon.Incarnation, beacon.Sequence, Guid.Empty));
+        await a.Events.StatusAsync(a.Link, $"network 1: connected to c1/b at 127.0.0.1:{port}; network 2: connected", Cancel);
+
+        var incarnation = Guid.NewGuid();
+        for (var sequence = 1; sequence <= 3; sequence++)
+        {
+            a.Link.Send("c1/vm", Beacon(sequence) with { Incarnation = incarnation });
+            Assert.Equal(sequence, (await b.Events.Beacons.Reader.ReadAsync(Cancel)).Sequence);
+            Assert.Equal(sequence, (await a.Events.Answers.Reader.ReadAsync(Cancel)).BeaconSequence);
+        }
+
+        // One of them is taken away while the peer is configured anew; the other goes on without a break.
+        var kept = a.Link.Networks[0];
+        a.Link.SetPeer("c1/b", [$"127.0.0.1:{port}", "127.0.0.3:1"]);
+        Assert.Same(kept, a.Link.Networks[0]);
+        await a.Events.StatusAsync(a.Link, "network 2: c1/b at 127.0.0.3:1: Connection refused", Cancel);
+        a.Link.Send("c1/vm", Beacon(4) with { Incarnation = incarnation });
+        Assert.Equal(4, (await b.Events.Beacons.Reader.ReadAsync(Cancel)).Sequence);
+        Assert.Equal(4, (await a.Events.Answers.Reader.ReadAsync(Cancel)).BeaconSequence);
+        Assert.False(a.Events.Answers.Reader.TryRead(out _));
+        Assert.True(a.Link.Readings[0].SilentMs < 2_000 && a.Link.Networks[0].RoundTrip > TimeSpan.Zero);
+        Assert.Null(a.Link.Readings[1].SilentMs);
     }
 
     [Fact]
@@ -55,14 +87,14 @@ public sealed class PeerLinkTests : IDisposable
         await using (var b = new Node(_authority, "c1/b"))
         {
             address = b.Address;
-            a.Link.SetPeer("c1/b", address);
-            b.Link.SetPeer("c1/a", null);
+            a.Link.SetPeer("c1/b", [address]);
+            b.Link.SetPeer("c1/a", []);
             await a.Events.ReachableAsync(a.Link, Cancel);
         }
 
         await a.Events.UnreachableAsync(a.Link, Cancel);
         await using var again = new Node(_authority, "c1/b", PeerAddress.Parse(address) as IPEndPoint);
-        again.Link.SetPeer("c1/a", null);
+        again.Link.SetPeer("c1/a", []);
         await a.Events.ReachableAsync(a.Link, Cancel);
     }
 
@@ -70,9 +102,9 @@ public sealed class PeerLinkTests : IDisposable
     public async Task A_stranger_with_a_certificate_of_the_same_cluster_is_not_the_peer()
     {
         await using var b = new Node(_authority, "c1/b");
-        b.Link.SetPeer("c1/a", null);
+        b.Link.SetPeer("c1/a", []);
         await using var stranger = new Node(_authority, "c1/x");
-        stranger.Link.SetPeer("c1/b", b.Address);
+        stranger.Link.SetPeer("c1/b", [b.Address]);
         await stranger.Events.StatusAsync(stranger.Link, "c1/b at", Cancel);
         Assert.False(b.Link.PeerReachable);
         Assert.False(b.Events.Beacons.Reader.TryRead(out _));
@@ -82,7 +114,7 @@ public sealed class PeerLinkTests : IDisposable
     public async Task Another_protocol_version_is_refused_with_the_reason()
     {
         await using var b = new Node(_authority, "c1/b");
-        b.Link.SetPeer("c1/a", null);
+        b.Link.SetPeer("c1/a", []);
         using var raw = await RawAsync(b, """{"hello":{"protocolVersion":99,"host":"c1/a"}}""");
         Assert.Equal(0, await ReadToEndAsync(raw.Stream, skipMessages: 1));
         Assert.False(b.Link.PeerReachable);
@@ -96,7 +128,7 @@ public sealed class PeerLinkTests : IDisposable
     public async Task A_malformed_message_ends_the_connection_and_reaches_nobody(string message)
     {
         await using var b = new Node(_authority, "c1/b");
-        b.Link.SetPeer("c1/a", null);
+        b.Link.SetPeer("c1/a", []);
         using var raw = await RawAsync(b, """{"hello":{"protocolVersion":1,"host":"c1/a"}}""");
         await raw.Stream.WriteAsync(Frame(message), Cancel);
         await ReadToEndAsync(raw.Stream, skipMessages: 1);
@@ -107,7 +139,7 @@ public sealed class PeerLinkTests : IDisposable
     public async Task A_message_over_the_size_limit_ends_the_connection()
     {
         await using var b = new Node(_authority, "c1/b");
-        b.Link.SetPeer("c1/a", null);
+        b.Link.SetPeer("c1/a", []);
         using var raw = await RawAsync(b, """{"hello":{"protocolVersion":1,"host":"c1/a"}}""");
         var length = new byte[4];
         BinaryPrimitives.WriteInt32LittleEndian(length, PeerMessage.BytesMax + 1);
@@ -119,7 +151,7 @@ public sealed class PeerLinkTests : IDisposable
     public async Task A_peer_that_invents_names_without_end_is_cut_off()
     {
         await using var b = new Node(_authority, "c1/b");
-        b.Link.SetPeer("c1/a", null);
+        b.Link.SetPeer("c1/a", []);
         using var raw = await RawAsync(b, """{"hello":{"protocolVersion":1,"host":"c1/a"}}""");
         var ending = ReadToEndAsync(raw.Stream, skipMessages: 1);
         for (var i = 0; i <= PeerConnection.SlotsMax; i++)

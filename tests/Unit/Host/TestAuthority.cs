@@ -28,7 +28,7 @@ internal sealed class TestAuthority : IDisposable
         using var own = ECDsa.Create(ECCurve.NamedCurves.nistP256);
         using var certificate = Sign(new CertificateRequest($"CN={key}", own, HashAlgorithmName.SHA256), names => names.AddUri(new Uri("pollux://host/" + key)));
         return new HostIdentity(key, certificate.CopyWithPrivateKey(own), X509CertificateLoader.LoadCertificate(Certificate.RawData),
-            server ?? new Uri("https://localhost:1"), Address: null);
+            server ?? new Uri("https://localhost:1"), Addresses: []);
     }
 
     public X509Certificate2 Gateway()

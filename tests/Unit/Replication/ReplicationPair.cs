@@ -210,7 +210,7 @@ internal sealed class ReplicationHost : IReplicationEvents, ISyncBases, IVolumeC
         Timings = new RoleTimings(DetectionMs),
         StateDirectory = StateDirectory,
         OpenStore = () => OpenStore?.Invoke() ?? ObjectStore.Open(ModuleDirectory),
-        Dial = _dialsPlaintext ? cancel => PlaintextLink.DialAsync("m", DialAsync, ConnectAsync, cancel) : DialAsync,
+        Dial = _dialsPlaintext ? cancel => PlaintextLink.DialAsync("m", DialAsync, (_, token) => ConnectAsync(token), cancel) : DialAsync,
         AllowsPlaintext = _allowsPlaintext,
         Bases = this,
         Events = this,
