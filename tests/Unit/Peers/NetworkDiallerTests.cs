@@ -35,8 +35,15 @@ public sealed class NetworkDiallerTests
         var givenUp = new TaskCompletionSource();
         _answers["10.0.0.2"] = async cancel =>
         {
-            await using var ended = cancel.Register(givenUp.SetResult);
-            await Task.Delay(Timeout.Infinite, cancel);
+            try
+            {
+                await Task.Delay(Timeout.Infinite, cancel);
+            }
+            finally
+            {
+                givenUp.SetResult();
+            }
+
             throw new InvalidOperationException("unreachable");
         };
         Answers("10.0.1.2");
