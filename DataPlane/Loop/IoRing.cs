@@ -11,7 +11,7 @@ internal interface IRingFile
     void Release();
 }
 
-/// <summary>One read or write of a ring at a time.</summary>
+/// <summary>One read of a ring at a time.</summary>
 internal abstract class RingWork
 {
     /// <summary>The call has ended. On the loop's thread.</summary>
@@ -19,12 +19,12 @@ internal abstract class RingWork
     public abstract void Completed(int result);
 }
 
-/// <summary>Reads and writes of files that go on while an event loop does other things: an io_uring(7) of the loop's thread.</summary>
+/// <summary>Reads of files that go on while an event loop does other things: an io_uring(7) of the loop's thread.</summary>
 /// <remarks>
 /// What a turn prepares is submitted by one system call, so that the disk is told once of many requests. A read that finds everything in the
 /// page cache is over when that call returns. What cannot be begun without blocking is done by the kernel's own threads.
 /// <code>
-/// TryRead, TryWrite ──Run──► in flight ──Run──► Completed
+/// TryRead ──Run──► in flight ──Run──► Completed
 /// </code>
 /// What ends is completed by the kernel on the loop's thread, when it leaves a system call: poll(2) on <see cref="Descriptor"/> wakes up for
 /// it, while IORING_SETUP_DEFER_TASKRUN would need an eventfd and two more calls for each wake-up.
@@ -33,13 +33,11 @@ internal abstract class RingWork
 /// </remarks>
 internal sealed unsafe class IoRing : IDisposable
 {
-    /// <summary>Reads and writes in flight at once: as many as requests of the kernel (<see cref="BufferPool.BuffersDefault"/>), and as many
-    /// writes of the engine.</summary>
-    public const int InFlightMax = 512;
+    /// <summary>Reads in flight at once: as many as there are buffers for requests.</summary>
+    public const int InFlightMax = BufferPool.BuffersDefault;
 
     private const uint SubmissionsMax = 128;
     private const byte OpcodeRead = 22;
-    private const byte OpcodeWrite = 23;
 
     private readonly int _ring;
     private readonly byte* _rings;
@@ -114,27 +112,30 @@ internal sealed unsafe class IoRing : IDisposable
 
     /// <summary>Prepares a read. The memory and the file stay until <see cref="RingWork.Completed"/>.</summary>
     /// <returns>False: too much is in flight.</returns>
-    public bool TryRead(int fd, byte* target, int bytes, long offsetBytes, RingWork work) => TryPrepare(OpcodeRead, fd, target, bytes, offsetBytes, work);
-
-    /// <summary>Prepares a write, as <see cref="TryRead"/>.</summary>
-    public bool TryWrite(int fd, byte* data, int bytes, long offsetBytes, RingWork work) => TryPrepare(OpcodeWrite, fd, data, bytes, offsetBytes, work);
+    public bool TryRead(int fd, byte* target, int bytes, long offsetBytes, RingWork work)
+    {
+        if (_prepared > _submitMask)
+            Enter();
+        if (Open == InFlightMax || _prepared > _submitMask)
+            return false;
+        var number = _free[InFlightMax - 1 - Open++];
+        _works[number] = work;
+        _submissions[_tail & _submitMask] = new Submission
+        {
+            Opcode = OpcodeRead, Fd = fd, OffsetBytes = offsetBytes, Memory = target, Bytes = (uint)bytes, UserData = (ulong)number,
+        };
+        Volatile.Write(ref *_submitTail, ++_tail);
+        _prepared++;
+        return true;
+    }
 
     /// <summary>Submits what is prepared and tells of what has ended. Never waits.</summary>
     /// <returns>True if something has ended.</returns>
     public bool Run()
     {
         if (_prepared > 0 || (Volatile.Read(ref *_submitFlags) & RingNative.MoreWork) != 0)
-            Enter(0);
+            Enter();
         return TakeEnded();
-    }
-
-    /// <summary>Waits until something has ended, and tells of it.</summary>
-    public void Wait()
-    {
-        if (Open == 0)
-            throw new InvalidOperationException("Nothing is in flight.");
-        while (!TakeEnded())
-            Enter(1);
     }
 
     public void Dispose()
@@ -144,28 +145,11 @@ internal sealed unsafe class IoRing : IDisposable
         _ = LoopNative.Close(_ring);
     }
 
-    private bool TryPrepare(byte opcode, int fd, byte* memory, int bytes, long offsetBytes, RingWork work)
-    {
-        if (_prepared > _submitMask)
-            Enter(0);
-        if (Open == InFlightMax || _prepared > _submitMask)
-            return false;
-        var number = _free[InFlightMax - 1 - Open++];
-        _works[number] = work;
-        _submissions[_tail & _submitMask] = new Submission
-        {
-            Opcode = opcode, Fd = fd, OffsetBytes = offsetBytes, Memory = memory, Bytes = (uint)bytes, UserData = (ulong)number,
-        };
-        Volatile.Write(ref *_submitTail, ++_tail);
-        _prepared++;
-        return true;
-    }
-
-    private void Enter(uint endedMin)
+    private void Enter()
     {
         while (true)
         {
-            var taken = RingNative.Enter(RingNative.EnterNumber, _ring, (nint)_prepared, (nint)endedMin, RingNative.EnterGetEvents, 0, 0);
+            var taken = RingNative.Enter(RingNative.EnterNumber, _ring, (nint)_prepared, 0, RingNative.EnterGetEvents, 0, 0);
             if (taken >= 0)
             {
                 _prepared -= (uint)taken;
