@@ -197,6 +197,7 @@ internal abstract unsafe partial class EngineShell
     private void Flush(in LocalOperation operation, bool last)
     {
         var dataOnly = operation.Kind == LocalKind.DataFlush;
+        FlushBegins(operation.Slot);
         if (last && _flushesRunning == 0 && operation.Object != 0 && IsOnlyOperation)
         {
             LocalFlushed(operation.Slot, Store.Flush(operation.Object, dataOnly));
@@ -206,6 +207,11 @@ internal abstract unsafe partial class EngineShell
         (work.Object, work.DataOnly) = (operation.Object, dataOnly);
         _flushesRunning++;
         Begin(work);
+    }
+
+    /// <summary>A flush of this copy begins; its end is LocalFlushed.</summary>
+    protected virtual void FlushBegins(int slot)
+    {
     }
 
     /// <summary>Nobody waits for anything else that this loop does.</summary>

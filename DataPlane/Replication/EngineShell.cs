@@ -202,6 +202,7 @@ internal abstract partial class EngineShell : IEngineEffects, IEngineSurrounding
     private void Raise(in EngineEvent told)
     {
         var events = Options.Events;
+        Telling(told.Kind, told.Reason);
         switch (told.Kind)
         {
             case EngineEventKind.SessionUp:
@@ -233,7 +234,12 @@ internal abstract partial class EngineShell : IEngineEffects, IEngineSurrounding
         }
     }
 
-    private enum EngineEventKind
+    /// <summary>An event is about to be told.</summary>
+    protected virtual void Telling(EngineEventKind kind, string reason)
+    {
+    }
+
+    protected enum EngineEventKind
     {
         SessionUp,
         SessionLost,

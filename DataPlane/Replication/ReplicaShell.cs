@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using Pollux.DataPlane.Storage;
 
 namespace Pollux.DataPlane.Replication;
@@ -6,10 +7,15 @@ namespace Pollux.DataPlane.Replication;
 internal sealed class ReplicaShell : EngineShell
 {
     private readonly ReplicaMachine _machine;
+    private readonly KeyValuePair<string, object?> _moduleTag;
+    private readonly long[] _flushBeganTicks = new long[WriteLedger.Slots];
 
     public ReplicaShell(ModuleLoop place, ReplicationOptions options, LocalCopy copy, long epoch)
-        : base(place, options, copy) =>
+        : base(place, options, copy)
+    {
+        _moduleTag = new KeyValuePair<string, object?>("module", options.Module);
         _machine = new ReplicaMachine(EngineOptions, this, this, copy.Marks, epoch, Environment.TickCount64);
+    }
 
     public override EngineStatus Status => _machine.Status;
 
@@ -45,7 +51,13 @@ internal sealed class ReplicaShell : EngineShell
 
     protected override void LocalWritten(int slot, int errno) => _machine.LocalWritten(slot, errno);
 
-    protected override void LocalFlushed(int slot, int errno) => _machine.LocalFlushed(slot, errno);
+    protected override void FlushBegins(int slot) => _flushBeganTicks[slot] = Stopwatch.GetTimestamp();
+
+    protected override void LocalFlushed(int slot, int errno)
+    {
+        ReplicationMetrics.FlushDuration.Record(Stopwatch.GetElapsedTime(_flushBeganTicks[slot]).TotalSeconds, _moduleTag);
+        _machine.LocalFlushed(slot, errno);
+    }
 
     protected override void LocalMutated(int slot, int errno, in ObjectAttributes attributes, ulong orphan) =>
         _machine.LocalMutated(slot, errno, attributes, orphan);

@@ -19,7 +19,8 @@ internal static class ReplicationMetrics
         "pollux.replication.write.duration", "s", "From the front end's write to its completion");
 
     public static readonly Histogram<double> FlushDuration = Meter.CreateHistogram<double>(
-        "pollux.replication.flush.duration", "s", "From the front end's flush to its completion");
+        "pollux.replication.flush.duration", "s",
+        "On the primary from the front end's flush to its completion, on the secondary of its own copy");
 
     public static readonly ObservableCounter<long> Sent = Meter.CreateObservableCounter(
         "pollux.replication.sent.bytes", () => Observe(static status => status.ReplicatedBytes), "By", "Sent to the peer");
@@ -31,7 +32,22 @@ internal static class ReplicationMetrics
         "pollux.replication.held.operations", () => Observe(static status => status.HeldOperations), "{operation}",
         "Operations that wait for the peer, the arbiter or an unfreeze");
 
-    public static readonly Counter<long> Resynced = Meter.CreateCounter<long>("pollux.replication.resync.bytes", "By", "Copied by resyncs");
+    public static readonly ObservableCounter<long> Resynced = Meter.CreateObservableCounter(
+        "pollux.replication.resync.bytes", () => Observe(static status => status.Resync.SentBytes), "By", "Data sent by resyncs and repairs");
+
+    public static readonly ObservableGauge<long> ResyncLeft = Meter.CreateObservableGauge(
+        "pollux.replication.resync.left.bytes", () => Observe(static status => status.Resyncing ? Math.Max(0, status.Resync.LeftBytes) : 0), "By",
+        "Left of the resync that runs");
+
+    public static readonly ObservableGauge<long> VerifyLeft = Meter.CreateObservableGauge(
+        "pollux.replication.verify.left.bytes",
+        () => Observe(static status => status.Verify is { Status.Running: true } verify ? verify.Status.TotalBytes - verify.Status.DoneBytes : 0), "By",
+        "Not yet compared by the verify that runs");
+
+    public static readonly ObservableGauge<long> Different = Meter.CreateObservableGauge(
+        "pollux.replication.verify.different.bytes",
+        () => Observe(static status => status.Verify is { } verify ? verify.Status.DifferentBytes - verify.Status.RepairedBytes : 0), "By",
+        "Found to differ by the last verify and not repaired by it");
 
     public static void Add(ReplicationEngine engine)
     {

@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using System.Numerics;
 using Pollux.DataPlane.Storage;
 using Pollux.DataPlane.Volumes;
 
@@ -19,6 +20,9 @@ internal sealed class SourceShell : EngineShell
     private readonly long[] _beganTicks;
     private ulong _mutationLast;
     private int _writesOpen;
+    private readonly long[] _flushBeganTicks = new long[sizeof(ulong) * 8];
+    private readonly SessionSpans _spans;
+    private ulong _flushSlotsFree = ulong.MaxValue;
     private bool _verifying;
 
     public SourceShell(
@@ -28,6 +32,7 @@ internal sealed class SourceShell : EngineShell
     {
         (References, _completions, _moduleTag) = (references, completions, moduleTag);
         _beganTicks = new long[place.Buffers.Count];
+        _spans = new SessionSpans(options.Module);
         Volume = new EngineVolume(this, completions);
         _machine = new SourceMachine(EngineOptions, this, this, copy.Marks, start, Environment.TickCount64);
     }
@@ -88,7 +93,7 @@ internal sealed class SourceShell : EngineShell
         if (Stopping.IsCompleted)
             _completions.Completed(tag, Native.Errno.EIO, 0);
         else
-            _machine.Flush(tag, obj, dataOnly);
+            _machine.Flush(Measured(tag), obj, dataOnly);
     }
 
     public void Mutate(Mutation mutation, Action<int, ObjectAttributes> completed)
@@ -136,9 +141,46 @@ internal sealed class SourceShell : EngineShell
         Volume.SetGate(Stopping.IsCompleted ? ReadGate.Closed : _machine.Reads);
     }
 
+    /// <summary>Notes when a flush begins, if fewer run than there is room for. Numbers behind those of the buffers mean flushes.</summary>
+    private OperationTag Measured(in OperationTag tag)
+    {
+        if (_flushSlotsFree == 0)
+            return tag;
+        var slot = BitOperations.TrailingZeroCount(_flushSlotsFree);
+        _flushSlotsFree &= ~(1UL << slot);
+        _flushBeganTicks[slot] = Stopwatch.GetTimestamp();
+        return tag with { Device = tag.Device | (ulong)(_beganTicks.Length + 1 + slot) << BufferShift };
+    }
+
+    protected override void Telling(EngineEventKind kind, string reason)
+    {
+        switch (kind)
+        {
+            case EngineEventKind.SessionUp:
+                _spans.SessionUp();
+                break;
+            case EngineEventKind.ResyncStarting:
+                _spans.ResyncStarting();
+                break;
+            case EngineEventKind.PeerCaughtUp:
+                _spans.PeerCaughtUp(_machine.Status.Resync);
+                break;
+            case EngineEventKind.SessionLost or EngineEventKind.Stopped:
+                _spans.Ended(kind == EngineEventKind.Stopped ? "this host no longer serves" : reason, _machine.Status);
+                break;
+        }
+    }
+
     protected override void Deliver(in OperationTag tag, int errno, int count)
     {
-        if (tag.Device >> BufferShift is not 0 and var numbered)
+        var numbered = tag.Device >> BufferShift;
+        if (numbered > (ulong)_beganTicks.Length)
+        {
+            var slot = (int)numbered - _beganTicks.Length - 1;
+            _flushSlotsFree |= 1UL << slot;
+            ReplicationMetrics.FlushDuration.Record(Stopwatch.GetElapsedTime(_flushBeganTicks[slot]).TotalSeconds, _moduleTag);
+        }
+        else if (numbered != 0)
         {
             var buffer = (int)numbered - 1;
             _writesOpen--;
