@@ -38,9 +38,10 @@ public sealed class LocalSocket : IAsyncDisposable
         await socket.ConnectAsync(new UnixDomainSocketEndPoint(path), cancel).ConfigureAwait(false);
         while (question.Length > 0)
             question = question[await socket.SendAsync(question, cancel).ConfigureAwait(false)..];
+        // Before the end of the question is told: after that .NET no longer takes the socket for connected.
+        using var stream = new NetworkStream(socket);
         socket.Shutdown(SocketShutdown.Send);
         using var answer = new MemoryStream();
-        using var stream = new NetworkStream(socket);
         await stream.CopyToAsync(answer, cancel).ConfigureAwait(false);
         return answer.ToArray();
     }
