@@ -132,27 +132,38 @@ public sealed unsafe partial class ObjectStore
         var error = Acquire(obj, out var descriptor);
         if (error != 0)
             return error;
-        int result;
-        do
-            result = dataOnly ? Libc.FDataSync(descriptor!.Fd) : Libc.FSync(descriptor!.Fd);
-        while (result != 0 && Libc.LastErrno == Errno.EINTR);
-        error = result != 0 ? Libc.LastErrno : Errno.None;
+        // The kernel tells an error once by each descriptor: of two calls at once one would find nothing wrong, and might say so first.
+        lock (descriptor!)
+        {
+            int result;
+            do
+                result = dataOnly ? Libc.FDataSync(descriptor.Fd) : Libc.FSync(descriptor.Fd);
+            while (result != 0 && Libc.LastErrno == Errno.EINTR);
+            error = Outcome(result != 0 ? Libc.LastErrno : Errno.None);
+        }
         descriptor.Release();
         return error;
     }
+
+    /// <summary>After a flush that failed none succeeds: what it has lost is never written.</summary>
+    private int Outcome(int error) =>
+        error == Errno.None ? Volatile.Read(ref flushErrno) : Interlocked.CompareExchange(ref flushErrno, error, Errno.None) is var first and not Errno.None ? first : error;
 
     /// <summary>Makes everything stable, names included, on every file system of the module: a flush of one says nothing of another. The roots'
     /// descriptors are open as long as the store, so they learn of every write-back error since then (Linux 5.8).</summary>
     public int FlushAll()
     {
         // All of them are asked even if one fails: each tells its error only once.
-        var error = Errno.None;
-        for (var i = 0; i < directories.Length; i++)
+        lock (directories)
         {
-            var one = IsFlushedBefore(i) ? Errno.None : SyncFileSystem(directories[i].RootFd);
-            error = error != 0 ? error : one;
+            var error = Errno.None;
+            for (var i = 0; i < directories.Length; i++)
+            {
+                var one = IsFlushedBefore(i) ? Errno.None : SyncFileSystem(directories[i].RootFd);
+                error = error != 0 ? error : one;
+            }
+            return Outcome(error);
         }
-        return error;
     }
 
     /// <summary>An earlier directory lies on the same file system.</summary>

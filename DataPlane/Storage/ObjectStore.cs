@@ -42,6 +42,7 @@ public sealed unsafe partial class ObjectStore : IDisposable
     private readonly ObjectStoreOptions options;
     private readonly StoreDirectory[] directories;
     private ulong highestId = FirstFreeId - 1;
+    private int flushErrno;
     private bool disposed;
 
     private ObjectStore(StoreDirectory[] directories, ObjectStoreOptions options)

@@ -3,8 +3,14 @@ using Pollux.DataPlane.Core.Replication;
 namespace Pollux.Tests.Simulation.Model;
 
 /// <summary>A piece in which two disks differ. A length of 0: not content but name, owner, time or size of the object.</summary>
-internal readonly record struct Difference(ulong Object, long OffsetBytes, long LengthBytes, string First, string Second)
+/// <param name="OnFirst">A sector's bytes, or a text.</param>
+/// <param name="OnSecond">The same of the other.</param>
+internal readonly record struct Difference(ulong Object, long OffsetBytes, long LengthBytes, object? OnFirst, object? OnSecond)
 {
+    public string First => Differences.Describe(OnFirst);
+
+    public string Second => Differences.Describe(OnSecond);
+
     public bool IsIn(ObjectRange marked) => marked.Object == Object && marked.OffsetBytes <= OffsetBytes && OffsetBytes + LengthBytes <= marked.EndBytes;
 
     public override string ToString() => LengthBytes > 0 ? $"{Object}+{OffsetBytes}" : $"object {Object}";
@@ -32,15 +38,24 @@ internal static class Differences
             foreach (var (sector, content) in x.Written)
             {
                 if (!Equal(content, y.Content(sector)))
-                    yield return new Difference(obj, sector * SimDisk.SectorBytes, SimDisk.SectorBytes, Describe(content), Describe(y.Content(sector)));
+                    yield return new Difference(obj, sector * SimDisk.SectorBytes, SimDisk.SectorBytes, content, y.Content(sector));
             }
 
             foreach (var (sector, content) in y.Written)
             {
                 if (x.Content(sector) is null && !Equal(null, content))
-                    yield return new Difference(obj, sector * SimDisk.SectorBytes, SimDisk.SectorBytes, Describe(x.Content(sector)), Describe(y.Content(sector)));
+                    yield return new Difference(obj, sector * SimDisk.SectorBytes, SimDisk.SectorBytes, x.Content(sector), y.Content(sector));
             }
         }
+    }
+
+    /// <summary>The difference in one sector of an object that both have under the same names; null if there is none.</summary>
+    public static Difference? At(SimDisk first, SimDisk second, ulong obj, long sector)
+    {
+        if ((IsNameless(first, obj) && IsNameless(second, obj)) || !Equal(first.Names.GetValueOrDefault(obj), second.Names.GetValueOrDefault(obj)))
+            return null;
+        var (a, b) = (first.Find(obj)!.Content(sector), second.Find(obj)!.Content(sector));
+        return Equal(a, b) ? null : new Difference(obj, sector * SimDisk.SectorBytes, SimDisk.SectorBytes, a, b);
     }
 
     private static bool IsNameless(SimDisk disk, ulong obj) =>
@@ -58,7 +73,10 @@ internal static class Differences
         ? "none"
         : $"{node.Mode} {node.Uid} {node.Gid} {node.ModifyTimeNs} {string.Join(" ", node.Links.Select(link => $"{link.Parent}/{link.Name}"))}";
 
-    private static string Describe(byte[]? content) => content is null
-        ? "a hole"
-        : string.Join(" ", Enumerable.Range(0, SimDisk.SectorBytes / Cell.Bytes).Select(i => BitConverter.ToInt64(content, i * Cell.Bytes)));
+    public static string Describe(object? content) => content switch
+    {
+        null => "a hole",
+        byte[] bytes => string.Join(" ", Enumerable.Range(0, SimDisk.SectorBytes / Cell.Bytes).Select(i => BitConverter.ToInt64(bytes, i * Cell.Bytes))),
+        _ => $"{content}",
+    };
 }

@@ -116,11 +116,13 @@ internal sealed class FaultPlan(World world)
         world.Schedule.After(forMs, () => host.Disk.WriteErrno = host.Disk.FlushErrno = host.Disk.MetadataErrno = 0);
     }
 
-    /// <summary>Nobody is told before the next flush.</summary>
+    /// <summary>Nobody is told before the next flush, and whoever is told may die of it.</summary>
     private void FailWriteback(SimHost host)
     {
         world.Say("fault", $"the disk of {host.Name} fails the kernel's own writes");
         host.Disk.FailWriteback(Linux.EIO, world.Choose);
+        if (random.Chance(500))
+            world.Schedule.After(random.Between(0, 100), () => CrashProcess(host, "process crashes"));
     }
 
     private void CrashAndDamage(SimHost host)

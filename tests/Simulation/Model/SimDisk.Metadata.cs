@@ -8,6 +8,9 @@ internal sealed partial class SimDisk
 
     private sealed record PendingMetadata(string Name, long OffsetBytes, byte[] Data, bool Replaces);
 
+    /// <summary>Grows with every change of a metadata file.</summary>
+    public long MetadataVersion { get; private set; }
+
     /// <summary>A metadata file's bytes, or null if there is none.</summary>
     public byte[]? Metadata(string name) => metadata.GetValueOrDefault(name);
 
@@ -26,6 +29,7 @@ internal sealed partial class SimDisk
     {
         if (!metadata.TryGetValue(name, out var content) || content.Length == 0)
             return false;
+        MetadataVersion++;
         switch (random.Between(0, 2))
         {
             case 0:
@@ -55,6 +59,7 @@ internal sealed partial class SimDisk
 
     private void Put(PendingMetadata write)
     {
+        MetadataVersion++;
         if (write.Replaces)
         {
             metadata[write.Name] = write.Data;

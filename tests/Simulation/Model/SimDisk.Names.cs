@@ -52,8 +52,9 @@ internal sealed partial class SimDisk
         foreach (var obj in names.Keys)
         {
             if (!Names.ContainsKey(obj))
-                files[obj] = new SimFile(obj);
+                files[obj] = new SimFile(obj, Touched);
         }
+        ShapeVersion++;
         Names = names;
         namesUnflushed.Add((++version, names));
     }

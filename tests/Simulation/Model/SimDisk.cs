@@ -59,6 +59,8 @@ internal sealed partial class SimDisk
             return WriteErrno;
         if (Find(obj) is not { } file)
             return Linux.ESTALE;
+        if (offsetBytes + data.Length > file.SizeBytes)
+            ShapeVersion++;
         file.Write(++version, offsetBytes, data);
         return 0;
     }
@@ -76,6 +78,7 @@ internal sealed partial class SimDisk
     {
         if (Find(obj) is not { } file)
             return Linux.ESTALE;
+        ShapeVersion++;
         file.SetSize(++version, sizeBytes);
         return 0;
     }
@@ -93,6 +96,12 @@ internal sealed partial class SimDisk
 
     /// <summary>Content that was written and is not stable has been dropped, or has now gone from the memory too.</summary>
     public Action PagesDropped { get; set; } = static () => { };
+
+    /// <summary>Sectors that were written since somebody took note.</summary>
+    public List<(ulong Object, long Sector)> Touched { get; } = [];
+
+    /// <summary>Grows with every change of names, lengths, or of content that is not in <see cref="Touched"/>.</summary>
+    public long ShapeVersion { get; private set; }
 
     /// <param name="obj">0: everything.</param>
     /// <returns>A Linux error number.</returns>
@@ -156,8 +165,10 @@ internal sealed partial class SimDisk
         version++;
         foreach (var file in files.Values)
             any |= file.Evict(version, leaves);
-        if (any)
-            PagesDropped();
+        if (!any)
+            return;
+        ShapeVersion++;
+        PagesDropped();
     }
 
     /// <summary>What a process leaves when it dies is kept by the kernel, but for calls under way: those have happened or not.</summary>
@@ -173,6 +184,7 @@ internal sealed partial class SimDisk
 
     public void LosePower(Choose choose)
     {
+        ShapeVersion++;
         LoseNames(choose);
         foreach (var file in files.Values)
             file.LosePower(choose);

@@ -1,7 +1,7 @@
 namespace Pollux.Tests.Simulation.Model;
 
 /// <summary>One file's content on a <see cref="SimDisk"/>.</summary>
-internal sealed class SimFile(ulong obj)
+internal sealed class SimFile(ulong obj, List<(ulong Object, long Sector)> touched)
 {
     private readonly SortedList<long, Sector> sectors = [];
     private readonly List<Sector> unflushed = [];
@@ -189,6 +189,7 @@ internal sealed class SimFile(ulong obj)
     {
         if (!sectors.TryGetValue(index, out var sector))
             sectors.Add(index, sector = new Sector(index));
+        touched.Add((obj, index));
         if (sector.Put(version, content))
             unflushed.Add(sector);
     }

@@ -10,6 +10,7 @@ internal sealed class SafetyViolation(string message) : Exception(message);
 internal sealed class Truth(World world)
 {
     private readonly Dictionary<long, string> writerOfEpoch = [];
+    private readonly MarkedDifferences marked = new();
     private long epochAcknowledgedMax;
     private (SimHost? Peer, long Epoch) joinAsked;
 
@@ -189,17 +190,10 @@ internal sealed class Truth(World world)
     /// says that everything may. A write under way is no exception: its mark is stable before the data is written anywhere.</summary>
     public void CheckMarked(string when)
     {
-        if (Comparable() is not { } pair || MarksOf(pair.Source, ResyncPart.Source) is not { EverythingMayDiffer: false } source
-            || MarksOf(pair.Target, ResyncPart.Target) is not { EverythingMayDiffer: false } target)
-            return;
-        foreach (var range in Differences.Of(pair.Source.Disk, pair.Target.Disk))
-        {
-            // Names and sizes are compared by every resync, and what waits for its content comes as a whole.
-            if (range.LengthBytes == 0 || pair.Target.Disk.Names[range.Object].AwaitsContent)
-                continue;
-            Require(source.Ranges.Concat(target.Ranges).Any(range.IsIn),
-                $"S6, {when}: {range} differs ({range.First} on {pair.Source.Name}, {range.Second} on {pair.Target.Name}) and has no durable mark on either host");
-        }
+        if (Comparable() is { } pair)
+            marked.Check(pair.Source, pair.Target, when);
+        else
+            marked.Forget(world.Hosts);
     }
 
     /// <summary>By the record, the source and the target of a session that would begin now and go by marks, if there are such.</summary>
@@ -211,9 +205,6 @@ internal sealed class Truth(World world)
         var (mine, theirs) = (source.Stored, source.Peer.Stored.SyncBase);
         return theirs != Guid.Empty && (theirs == mine.SyncBase || theirs == mine.PendingSyncBase) ? (source, source.Peer) : null;
     }
-
-    private RecoveredMarks? MarksOf(SimHost host, ResyncPart part) => RecoveredMarks.Read(
-        host.Disk.Metadata(SimEngine.CheckpointFile), host.Disk.Metadata(SimEngine.LogFile), ActivityLogImage.SlotsPerGroup, part, out _);
 
     private static bool InFlight(SimHost host, Difference range) =>
         host.Engine?.InFlight(range.Object, range.OffsetBytes, range.LengthBytes) == true;
