@@ -33,7 +33,7 @@ public sealed class BrokenDiskTests(PairStage stage)
     {
         var scene = await stage.ReadyAsync(primary: "beta");
         // A VM whose image has holes that it has yet to fill: the stage's own has written everywhere by now.
-        await using var growing = await WritingModule.CreateAsync(scene.Pair, "growing", "beta", slots: GrowingSlots, diskBytes: GrowingSlots * 4096L);
+        await using var growing = await WritingModule.CreateAsync(scene.Pair, "growing", "beta", slots: GrowingSlots, delayUs: GrowingDelayUs, diskBytes: GrowingSlots * 4096L);
         await growing.StartAsync();
         var before = (await growing.WaitUntilMirroredAsync(SyncMax)).Record!.Epoch;
         await growing.WaitForRecordsAsync("beta", more: 50);
@@ -65,7 +65,7 @@ public sealed class BrokenDiskTests(PairStage stage)
     public async Task Swap_moves_a_vm_that_finds_no_room_to_the_peer_that_has_some()
     {
         var scene = await stage.ReadyAsync(primary: "beta");
-        await using var growing = await WritingModule.CreateAsync(scene.Pair, "outgrown", "beta", slots: GrowingSlots, diskBytes: GrowingSlots * 4096L);
+        await using var growing = await WritingModule.CreateAsync(scene.Pair, "outgrown", "beta", slots: GrowingSlots, delayUs: GrowingDelayUs, diskBytes: GrowingSlots * 4096L);
         await growing.StartAsync();
         await growing.WaitUntilMirroredAsync(SyncMax);
         await growing.WaitForRecordsAsync("beta", more: 50);
@@ -82,8 +82,9 @@ public sealed class BrokenDiskTests(PairStage stage)
         await JudgeAsync(scene.Module);
     }
 
-    /// <summary>More than the guest fills in a test.</summary>
-    private const int GrowingSlots = 32768;
+    /// <summary>The guest fills them in 40 s at the soonest, and scans them at its boot in little time.</summary>
+    private const int GrowingSlots = 8192;
+    private const int GrowingDelayUs = 5000;
 
     private async Task SecondaryLosesItsDiskAsync(Func<LimitedDisk, Task> lose, string reason)
     {
