@@ -206,12 +206,15 @@ public sealed class FaultTests(PairStage stage)
         // Something that takes a moment to copy, besides the guest's own writes.
         var bulk = $"{scene.Module.Folder}/bulk";
         (await scene.Primary.ExecAsync(["dd", "if=/dev/urandom", $"of={bulk}", "bs=1M", "count=512", "status=none"], SyncMax)).OrThrow();
+        // MB/s: without a limit it may be over before it is seen.
+        (await scene.Pair.CliAsync("module", "resync-limits", scene.Module.Key, "--max", "64")).OrThrow();
         await scene.Pair.BootAsync(scene.Secondary);
         await scene.Module.WaitForAsync("a resync runs", SyncMax, status => status.Hosts!.Any(host => host.Replication is { Resyncing: true }));
         await scene.Pair.Server.KillAsync();
         await scene.Module.WaitForRecordsAsync(scene.Primary.Name, more: 200);
         await scene.Pair.StartServerAsync();
         await scene.Module.WaitUntilMirroredAsync(SyncMax);
+        (await scene.Pair.CliAsync("module", "resync-limits", scene.Module.Key, "--max", "0")).OrThrow();
         await scene.Primary.CheckAsync("rm", bulk);
         await JudgeAsync(scene);
         Assert.Equal(boots, Boots(scene));
