@@ -35,7 +35,13 @@ public sealed partial class SourceMachine
         : _frozen ? "frozen: no right to execute"
         : _quiescing ? "quiescing: operations are held"
         : _peer == PeerPart.Member && _link == 0 ? $"the peer or the record: {_waitingFor ?? "no session yet"}"
-        : _marks.WaitingFor ?? (_roomShort ? "the peer: the link takes no more data at the moment" : _waitingFor);
+        : _marks.WaitingFor ?? (_roomShort ? "the peer: the link takes no more data at the moment" : SlowPeer ?? _waitingFor);
+
+    /// <summary>The limits of what may be unacknowledged (<see cref="WriteLedger"/>) hold operations back, or nothing is acknowledged for a while.</summary>
+    private string? SlowPeer =>
+        _link != 0 && _ledger.LastSent > _ledger.LastApplied && (_admissionCount > 0 || _nowMs - _progressMs > 2 * WatchIntervalMs)
+            ? $"the peer: it is slow, and owes acknowledgements of {_ledger.LastSent - _ledger.LastApplied} frames ({_ledger.UnacknowledgedBytes} bytes)"
+            : null;
 
     /// <summary>When nothing runs any more, the marks are stored for the next session, which then needs no suspicion of the log's extents.</summary>
     private void AdvanceStop()
