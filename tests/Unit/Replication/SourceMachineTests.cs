@@ -496,6 +496,32 @@ public sealed class SourceMachineTests
     }
 
     [Fact]
+    public void A_peer_that_stops_applying_holds_the_guest_back_within_limits_and_is_named_as_the_reason()
+    {
+        const int WriteBytes = 1 << 20;
+        const int Given = 40;
+        _pair.ServeMirrored();
+        var file = _pair.Create("f");
+        // The file has its length already, so that the fake disk need not grow it again and again.
+        A.Write(1, file, (Given * (long)WriteBytes) - 1, [0]);
+        _pair.Run();
+        var data = MachinePair.Bytes(WriteBytes);
+        B.Held = static _ => true;
+        var sentBefore = A.BytesSent;
+        for (var i = 0; i < Given; i++)
+            A.Write(1000 + (ulong)i, file, i * (long)WriteBytes, data);
+        _pair.Run();
+        Assert.InRange(A.BytesSent - sentBefore, WriteBytes, WriteLedger.BytesMax);
+        Assert.Equal(Given, A.Source!.Status.HeldOperations);
+        Assert.Contains("the peer", A.Source.Status.WaitingFor);
+        B.Held = static _ => false;
+        _pair.Run();
+        Assert.All(Enumerable.Range(0, Given), i => Assert.Equal(0, A.Completed[1000 + (ulong)i]));
+        Assert.Null(A.Source.Status.WaitingFor);
+        _pair.AssertEqual();
+    }
+
+    [Fact]
     public void Stopping_acknowledges_nothing_that_a_member_lacks()
     {
         _pair.ServeMirrored();
