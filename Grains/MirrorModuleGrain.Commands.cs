@@ -39,7 +39,7 @@ public sealed partial class MirrorModuleGrain
             CreationId = operationId,
             CreationUnixMs = NowUnixMs,
         };
-        await _state.SaveAsync(WithHistory(created, "created", "operator", $"Created from {spec.Directory} of {spec.InitialHost}."));
+        await _state.SaveAsync(WithHistory(created, "created", "operator", $"Created from {string.Join(", ", spec.Directories)} of {spec.InitialHost}."));
         var admission = await Cluster.AdmitModuleAsync(Entry(spec), spec.InitialHost);
         if (admission.Problem is { } notAdmitted)
         {
@@ -125,7 +125,10 @@ public sealed partial class MirrorModuleGrain
         _ => Problems.ModuleUnknown(Key),
     };
 
-    private ModuleEntry Entry(ModuleSpec spec) => new(GrainKey.NameOf(Key), spec.Directory, spec.Vm?.Domain);
+    private ModuleEntry Entry(ModuleSpec spec) => new(GrainKey.NameOf(Key), spec.Directory, spec.Vm?.Domain)
+    {
+        FurtherDirectories = spec.FurtherDirectories,
+    };
 
     private CreationView? Creation(MirrorModuleState state) =>
         state.Phase == ModulePhase.None ? _refused : new CreationView(state.CreationId, state.Phase == ModulePhase.Active, null);

@@ -112,9 +112,9 @@ public sealed record DesiredModule(
     /// <summary>The second directory and those after it; the order is the same on both hosts. Absent: the module has one.</summary>
     public ImmutableArray<string> FurtherDirectories
     {
-        get => field.IsDefault ? [] : field;
-        init;
-    }
+        get;
+        init => field = value.IsDefault ? [] : value;
+    } = [];
 
     /// <summary>All directories in their order.</summary>
     [JsonIgnore]

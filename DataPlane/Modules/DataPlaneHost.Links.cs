@@ -63,7 +63,7 @@ public sealed partial class DataPlaneHost : IControlEvents, IPeerEvents, IModule
             runtime.Put(new RoleInput.BeaconAnswered(answer));
     }
 
-    void IPeerEvents.ContentReceived(string module, Guid record, long contentBytes)
+    void IPeerEvents.ContentReceived(string module, Guid record, IReadOnlyList<long> contentBytes)
     {
         // Names that no desired state knows are not kept.
         if (_slots.ContainsKey(module))

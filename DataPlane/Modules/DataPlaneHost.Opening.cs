@@ -34,12 +34,13 @@ public sealed partial class DataPlaneHost : IModuleMaker
     {
         await Task.Yield();
         var holdsData = desired.InitialHost == _identity.Host;
-        var others = _slots.Where(slot => slot.Key != desired.Module).Select(slot => slot.Value.Directory).OfType<string>().ToArray();
-        var content = 0L;
+        var others = _slots.Where(slot => slot.Key != desired.Module).SelectMany(slot => slot.Value.Directories).ToArray();
+        var modules = _slots.Count(slot => slot.Key != desired.Module && slot.Value.Directories.Count > 0);
+        IReadOnlyList<long> content = [];
         if (!holdsData)
         {
             var until = BootClock.NowMs + (long)PeerWaitMax.TotalMilliseconds;
-            (Guid Record, long Bytes) told;
+            (Guid Record, IReadOnlyList<long> Bytes) told;
             while (!(_contentOfPeer.TryGetValue(desired.Module, out told) && told.Record == desired.Record.Incarnation) && BootClock.NowMs < until)
                 await Task.Delay(ActingMs, _stop.Token).ConfigureAwait(false);
             content = told.Bytes;
@@ -47,13 +48,13 @@ public sealed partial class DataPlaneHost : IModuleMaker
             {
                 return new PreparationVerdict(false, new ObservedProblem("peer.unreachable", "The hosts do not reach each other",
                     "The module was not created; nothing was changed.",
-                    $"{desired.InitialHost} has not told {_identity.Host} how much its directory holds. {_peers.Status}.",
-                    $"Check the link between the hosts (port {_options.PeerPort}) and that the directory can be read there."));
+                    $"{desired.InitialHost} has not told {_identity.Host} how much its directories hold. {_peers.Status}.",
+                    $"Check the link between the hosts (port {_options.PeerPort}) and that the directories can be read there."));
             }
         }
 
         var question = new PreparationQuestion(
-            desired.Module, desired.Directory, desired.Vm, holdsData, content, others, ModulePreparation.ModulesMaxDefault);
+            desired.Module, desired.Directories, desired.Vm, holdsData, content, others, modules, ModulePreparation.ModulesMaxDefault);
         var verdict = await ModulePreparation.CheckAsync(question, _hypervisor, _stop.Token).ConfigureAwait(false);
         if (holdsData && verdict.Accepted)
             _ = TellContentAsync(desired);
@@ -179,7 +180,7 @@ public sealed partial class DataPlaneHost : IModuleMaker
     {
         try
         {
-            var bytes = await Task.Run(() => ModulePreparation.ContentBytes(desired.Directory), _stop.Token).ConfigureAwait(false);
+            var bytes = await Task.Run(() => desired.Directories.Select(ModulePreparation.ContentBytes).ToArray(), _stop.Token).ConfigureAwait(false);
             while (_desired?.Modules.Any(module => module.Module == desired.Module && module.Record.Incarnation == desired.Record.Incarnation
                 && module.Phase == ModulePhase.Preparing) == true)
             {
@@ -189,7 +190,7 @@ public sealed partial class DataPlaneHost : IModuleMaker
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
-            HostLog.Error("modules", "the directory cannot be measured", ("module", desired.Module), ("reason", e.Message));
+            HostLog.Error("modules", "the directories cannot be measured", ("module", desired.Module), ("reason", e.Message));
         }
         catch (OperationCanceledException)
         {

@@ -43,7 +43,7 @@ public sealed partial class DataPlaneHost : IAsyncDisposable
     private readonly Guid _incarnation = Guid.NewGuid();
     private readonly bool _lostPower;
     private readonly ConcurrentDictionary<string, ModuleSlot> _slots = new();
-    private readonly ConcurrentDictionary<string, (Guid Record, long Bytes)> _contentOfPeer = new();
+    private readonly ConcurrentDictionary<string, (Guid Record, IReadOnlyList<long> Bytes)> _contentOfPeer = new();
     private readonly SemaphoreSlim _wake = new(0, 1);
     private readonly CancellationTokenSource _stop = new();
     private ReplicationListener? _replication;

@@ -1,4 +1,5 @@
 using System.Text;
+using Pollux.DataPlane.Fuse;
 using Pollux.DataPlane.Hypervisor;
 using Pollux.DataPlane.Native;
 using Pollux.HostProtocol;
@@ -6,12 +7,14 @@ using Pollux.HostProtocol;
 namespace Pollux.DataPlane.Modules;
 
 /// <summary>Whether a module can live on this host. Looks only: nothing lasting is changed.</summary>
-/// <param name="Directory">Absolute path, the same on both hosts.</param>
-/// <param name="HoldsData">This is the host whose directory becomes the module.</param>
-/// <param name="ContentBytes">Allocated bytes of the initial host's directory; needed on the other host.</param>
+/// <param name="Directories">Absolute paths, the same on both hosts.</param>
+/// <param name="HoldsData">This is the host whose directories become the module.</param>
+/// <param name="ContentBytes">Allocated bytes of each of the initial host's directories; needed on the other host.</param>
 /// <param name="Others">Directories of the other modules of this host.</param>
+/// <param name="OtherModules">Their number.</param>
 internal sealed record PreparationQuestion(
-    string Module, string Directory, VmSpec? Vm, bool HoldsData, long ContentBytes, IReadOnlyCollection<string> Others, int ModulesMax);
+    string Module, IReadOnlyList<string> Directories, VmSpec? Vm, bool HoldsData, IReadOnlyList<long> ContentBytes,
+    IReadOnlyCollection<string> Others, int OtherModules, int ModulesMax);
 
 /// <summary>The checks before a module is accepted, each with what to do if it fails.</summary>
 internal static class ModulePreparation
@@ -28,15 +31,15 @@ internal static class ModulePreparation
     {
         try
         {
-            var problem = Directories(question) ?? (question.HoldsData ? Source(question) : Target(question))
+            var problem = Directories(question) ?? (question.HoldsData ? Source(question) : Target(question)) ?? Nested(question)
                 ?? (question.Vm is { } vm ? await VmAsync(question, vm, hypervisor, cancel).ConfigureAwait(false) : null)
-                ?? TrustedXattrs(Existing(question.Directory));
+                ?? question.Directories.Select(directory => TrustedXattrs(Existing(directory))).FirstOrDefault(static problem => problem is not null);
             return new PreparationVerdict(problem is null, problem);
         }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException or FuseException)
         {
             return new PreparationVerdict(false, Refusal("module.directory-unusable", "The directory cannot be used",
-                $"{question.Directory}: {e.Message}", "Mend the file system, or choose another directory."));
+                $"{string.Join(", ", question.Directories)}: {e.Message}", "Mend the file system, or choose another directory."));
         }
     }
 
@@ -64,24 +67,60 @@ internal static class ModulePreparation
 
     private static ObservedProblem? Directories(PreparationQuestion question)
     {
-        if (question.Others.Count >= question.ModulesMax)
+        if (question.OtherModules >= question.ModulesMax)
         {
-            return Refusal("module.limit", "Too many modules", $"This host has {question.Others.Count} modules; the limit is {question.ModulesMax}.",
+            return Refusal("module.limit", "Too many modules", $"This host has {question.OtherModules} modules; the limit is {question.ModulesMax}.",
                 "Delete a module, or use another cluster.");
         }
 
-        if (!Path.IsPathFullyQualified(question.Directory) || Path.GetFullPath(question.Directory) != question.Directory || question.Directory.EndsWith('/'))
+        if (question.Directories.Count is < 1 or > DesiredModule.DirectoriesMax)
         {
-            return Refusal("module.directory-invalid", "Not a usable path", $"'{question.Directory}' is not an absolute path without '.', '..' or a slash at its end.",
-                "Give the full path of a directory.");
+            return Refusal("module.directories-max", "Too many directories",
+                $"The module would have {question.Directories.Count} directories; {DesiredModule.DirectoriesMax} are the most.",
+                "Put several disks into one directory, or several directories below one.");
         }
 
-        foreach (var other in question.Others)
+        foreach (var directory in question.Directories)
         {
-            if (Inside(question.Directory, other) || Inside(other, question.Directory))
+            if (!Path.IsPathFullyQualified(directory) || Path.GetFullPath(directory) != directory || directory.EndsWith('/'))
+            {
+                return Refusal("module.directory-invalid", "Not a usable path", $"'{directory}' is not an absolute path without '.', '..' or a slash at its end.",
+                    "Give the full path of a directory.");
+            }
+
+            if (question.Others.FirstOrDefault(other => Overlap(directory, other)) is { } taken)
             {
                 return Refusal("module.directory-taken", "The directory belongs to a module already",
-                    $"{question.Directory} is, contains or lies in {other}, the directory of another module.", "Choose another directory.");
+                    $"{directory} is, contains or lies in {taken}, the directory of another module.", "Choose another directory.");
+            }
+        }
+
+        return Overlapping(question.Directories, question.Directories);
+    }
+
+    /// <summary>The same once more with symbolic links resolved, as far as the directories are there.</summary>
+    private static ObservedProblem? Nested(PreparationQuestion question)
+    {
+        return Overlapping(question.Directories, [.. question.Directories.Select(Real)]);
+
+        static string Real(string directory)
+        {
+            var there = Existing(directory);
+            return CoveredDirectory.Resolve(there).TrimEnd('/') + directory[there.TrimEnd('/').Length..];
+        }
+    }
+
+    private static ObservedProblem? Overlapping(IReadOnlyList<string> names, IReadOnlyList<string> paths)
+    {
+        for (var i = 0; i < paths.Count; i++)
+        {
+            for (var j = 0; j < i; j++)
+            {
+                if (Overlap(paths[i], paths[j]))
+                {
+                    return Refusal("module.directories-overlap", "The directories overlap", $"{names[j]} and {names[i]} are the same, or one lies inside the other.",
+                        "Name each directory once; a directory is replicated with all that is below it.");
+                }
             }
         }
 
@@ -90,38 +129,50 @@ internal static class ModulePreparation
 
     private static ObservedProblem? Source(PreparationQuestion question)
     {
-        if (!Directory.Exists(question.Directory))
+        if (question.Directories.FirstOrDefault(directory => !Directory.Exists(directory)) is not { } missing)
+            return null;
+        return Refusal("module.directory-missing", "The directory does not exist",
+            $"There is no directory {missing} on this host, which should hold the data.",
+            "Create it and put the VM's files in it, or name the host that has it with --primary.");
+    }
+
+    private static ObservedProblem? Target(PreparationQuestion question)
+    {
+        foreach (var directory in question.Directories)
         {
-            return Refusal("module.directory-missing", "The directory does not exist",
-                $"There is no directory {question.Directory} on this host, which should hold the data.",
-                "Create it and put the VM's files in it, or name the host that has it with --primary.");
+            var exists = Directory.Exists(directory);
+            if (File.Exists(directory) || (exists && Directory.EnumerateFileSystemEntries(directory).Any(entry => Path.GetFileName(entry) != "lost+found")))
+            {
+                return Refusal("module.directory-not-empty", "The directory is in use on the other host",
+                    $"{directory} on this host, which is to receive the copy, is not empty.",
+                    "Move its content away, or choose another directory. Pollux does not overwrite files that it did not write.");
+            }
+        }
+
+        // Directories on one file system share its room.
+        foreach (var together in question.Directories.Zip(question.ContentBytes).GroupBy(pair => FileSystemOf(Existing(pair.First))))
+        {
+            var at = Existing(together.First().First);
+            var free = new DriveInfo(at).AvailableFreeSpace;
+            var content = together.Sum(pair => pair.Second);
+            // One tenth more: directories and extents are laid out anew.
+            if (free < content + content / 10)
+            {
+                return Refusal("module.no-room", "Not enough room on the other host",
+                    $"{string.Join(" and ", together.Select(pair => pair.First))} has {Mebibytes(content)} of data; the file system of {at} on this host has {Mebibytes(free)} free.",
+                    "Make room on this host, or choose a directory on a larger file system.");
+            }
         }
 
         return null;
     }
 
-    private static ObservedProblem? Target(PreparationQuestion question)
+    private static unsafe ulong FileSystemOf(string directory)
     {
-        var exists = Directory.Exists(question.Directory);
-        if (File.Exists(question.Directory) || (exists && Directory.EnumerateFileSystemEntries(question.Directory).Any(entry => Path.GetFileName(entry) != "lost+found")))
-        {
-            return Refusal("module.directory-not-empty", "The directory is in use on the other host",
-                $"{question.Directory} on this host, which is to receive the copy, is not empty.",
-                "Move its content away, or choose another directory. Pollux does not overwrite files that it did not write.");
-        }
-
-        var at = Existing(question.Directory);
-        var free = new DriveInfo(at).AvailableFreeSpace;
-        // One tenth more: directories and extents are laid out anew.
-        var needed = question.ContentBytes + question.ContentBytes / 10;
-        if (free < needed)
-        {
-            return Refusal("module.no-room", "Not enough room on the other host",
-                $"The module has {Mebibytes(question.ContentBytes)} of data; the file system of {at} on this host has {Mebibytes(free)} free.",
-                "Make room on this host, or choose a directory on a larger file system.");
-        }
-
-        return null;
+        Statx stat;
+        fixed (byte* name = Encoding.UTF8.GetBytes(directory + '\0'))
+            return Libc.StatxAt(Libc.AtCurrentDirectory, name, 0, 0, &stat) == 0 ? stat.FileSystem
+                : throw new IOException($"stat of {directory}: {Errno.Describe(Libc.LastErrno)}");
     }
 
     /// <summary>The directory itself, or the nearest one above it that is there.</summary>
@@ -168,7 +219,7 @@ internal static class ModulePreparation
                 : null;
         }
 
-        var file = Path.Combine(question.Directory, vm.DefinitionFile);
+        var file = Path.Combine(question.Directories[0], vm.DefinitionFile);
         if (!File.Exists(file))
         {
             return Refusal("vm.definition-missing", "The VM's definition is not in the directory", $"There is no file {file}.",
@@ -206,6 +257,8 @@ internal static class ModulePreparation
 
     private static bool Inside(string path, string directory) =>
         path == directory || path.StartsWith(directory.TrimEnd('/') + "/", StringComparison.Ordinal);
+
+    private static bool Overlap(string one, string other) => Inside(one, other) || Inside(other, one);
 
     private static string Mebibytes(long bytes) => $"{bytes / (1024 * 1024)} MiB";
 

@@ -34,7 +34,8 @@ internal sealed class ModuleSlot(string module, string self, IModuleMaker maker)
     /// <summary>The module is gone from this host.</summary>
     public bool Gone { get; private set; }
 
-    public string? Directory { get; private set; }
+    /// <summary>Empty until the first wish is known.</summary>
+    public IReadOnlyList<string> Directories { get; private set; } = [];
 
     /// <returns>True if something is under way and another look is due soon.</returns>
     public bool Reconcile(DesiredModule? desired, long nowMs)
@@ -43,7 +44,7 @@ internal sealed class ModuleSlot(string module, string self, IModuleMaker maker)
             return Leave(desired);
         if (desired is null)
             return BeginLeaving();
-        Directory = desired.Directory;
+        Directories = desired.Directories;
         if (desired.Phase == ModulePhase.Preparing && _runtime is null && _opening is null)
             return Prepare(desired);
         _preparing = null;
@@ -222,7 +223,7 @@ internal sealed class ModuleSlot(string module, string self, IModuleMaker maker)
         await runtime.StoppedAsync().ConfigureAwait(false);
         await runtime.DisposeAsync().ConfigureAwait(false);
         maker.Forget(module);
-        HostLog.Info("modules", "the module is gone from this host; its directory keeps its data", ("module", module), ("directory", Directory));
+        HostLog.Info("modules", "the module is gone from this host; its directories keep their data", ("module", module), ("directories", string.Join(", ", Directories)));
     }
 }
 

@@ -11,7 +11,7 @@ public interface IPeerEvents
     void BeaconAnswered(string module, BeaconAnswer answer);
 
     /// <summary>The peer is the initial host of a module that is being prepared, and says how much its directory holds.</summary>
-    void ContentReceived(string module, Guid record, long contentBytes);
+    void ContentReceived(string module, Guid record, IReadOnlyList<long> contentBytes);
 
     /// <summary><see cref="PeerLink.PeerReachable"/> or the state of a network changed.</summary>
     void PeerChanged();

@@ -113,8 +113,8 @@ public sealed class PeerLink : IAsyncDisposable
     public void Send(string module, Beacon beacon) => Put(module, new PeerMessage(Module: module, Beacon: beacon));
 
     /// <summary>Tells the peer how much the directory of a module under preparation holds.</summary>
-    public void SendContent(string module, Guid record, long contentBytes) =>
-        Put(module, new PeerMessage(Module: module, ContentOf: record, ContentBytes: contentBytes));
+    public void SendContent(string module, Guid record, IReadOnlyList<long> contentBytes) => Put(module, new PeerMessage(
+        Module: module, ContentOf: record, ContentBytes: contentBytes[0], FurtherContentBytes: contentBytes.Count > 1 ? [.. contentBytes.Skip(1)] : null));
 
     /// <summary>Answers over every network that the module's last beacon came by.</summary>
     public void Answer(string module, BeaconAnswer answer)
@@ -187,7 +187,7 @@ public sealed class PeerLink : IAsyncDisposable
         }
         else if (message is { Module: { } prepared, ContentOf: { } record, ContentBytes: { } bytes })
         {
-            _events.ContentReceived(prepared, record, bytes);
+            _events.ContentReceived(prepared, record, [bytes, .. message.FurtherContentBytes ?? []]);
         }
         else if (message.Ping is { } ping)
         {

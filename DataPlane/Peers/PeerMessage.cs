@@ -7,10 +7,11 @@ namespace Pollux.DataPlane.Peers;
 /// <summary>One message between the two hosts of a cluster: exactly one of the parts is there. On the wire: length (4 bytes, little endian),
 /// then JSON in UTF-8. The dialler sends <see cref="Hello"/> first and beacons and pings from then on; the acceptor answers each.</summary>
 /// <param name="ContentOf">Incarnation of the record of the module that is prepared: a name may have been another module's a moment ago.</param>
-/// <param name="ContentBytes">While a module is prepared: what its initial host's directory holds, so that the other can check its room.</param>
+/// <param name="ContentBytes">While a module is prepared: what its initial host's first directory holds, so that the other can check its room.</param>
+/// <param name="FurtherContentBytes">What the directories after it hold; null: there are none.</param>
 internal sealed record PeerMessage(
     PeerHello? Hello = null, string? Module = null, Beacon? Beacon = null, BeaconAnswer? Answer = null, long? Ping = null, long? Pong = null,
-    Guid? ContentOf = null, long? ContentBytes = null)
+    Guid? ContentOf = null, long? ContentBytes = null, long[]? FurtherContentBytes = null)
 {
     /// <summary>Largest message, bytes: a beacon has about 600, names included.</summary>
     public const int BytesMax = 16 * 1024;

@@ -79,7 +79,7 @@ internal static class ApiEndpoints
 
     private static ClusterDocument Document(ClusterView view) => new(
         view.Name, view.Policy.DetectionMs, view.Policy.ModulesMax, view.Hosts,
-        [.. view.Modules.Select(module => new ClusterModuleDocument(module.Module, module.Directory, module.Domain))],
+        [.. view.Modules.Select(module => new ClusterModuleDocument(module.Module, module.Directory, module.Domain, module.Directories))],
         LinkText.Of(view.Policy.Link));
 
     private static HostTokenDocument Document(string host, JoinTokenIssued issued, CertificateAuthority authority) =>

@@ -11,7 +11,8 @@ public sealed record CreateClusterRequest(string Name, long? DetectionMs = null,
 public sealed record ClusterDocument(
     string Name, long DetectionMs, int ModulesMax, ImmutableArray<string> Hosts, ImmutableArray<ClusterModuleDocument> Modules, string Link);
 
-public sealed record ClusterModuleDocument(string Name, string Directory, string? Vm);
+/// <param name="Directory">The first of <paramref name="Directories"/>.</param>
+public sealed record ClusterModuleDocument(string Name, string Directory, string? Vm, ImmutableArray<string> Directories);
 
 public sealed record ClusterListDocument(ImmutableArray<string> Clusters);
 
@@ -21,13 +22,16 @@ public sealed record AddHostRequest(string Name);
 /// <param name="Token">For <c>pollux-host join</c>; shown this once.</param>
 public sealed record HostTokenDocument(string Host, string Token, long ExpiresUnixMs);
 
-/// <param name="Directory">Absolute path, the same on both hosts.</param>
-/// <param name="Primary">The host whose directory holds the data.</param>
+/// <param name="Primary">The host whose directories hold the data.</param>
+/// <param name="Directory">Absolute path, the same on both hosts: for a module with one directory.</param>
+/// <param name="Directories">1 to 8 absolute paths, the same on both hosts, each perhaps on a file system of its own; either these or
+/// <paramref name="Directory"/>. Their order is part of the module; it does not change.</param>
 /// <param name="Vm">libvirt's domain name, or null for a directory without a VM.</param>
-/// <param name="Definition">File name of the domain XML inside the directory; the domain's name with <c>.xml</c> if left out.</param>
+/// <param name="Definition">File name of the domain XML inside the first directory; the domain's name with <c>.xml</c> if left out.</param>
 /// <param name="OperationId">Repeat it to repeat the request.</param>
 public sealed record CreateModuleRequest(
-    string Name, string Directory, string Primary, string? Vm = null, string? Definition = null, Guid? OperationId = null);
+    string Name, string Primary, string? Directory = null, string? Vm = null, string? Definition = null, Guid? OperationId = null,
+    ImmutableArray<string>? Directories = null);
 
 /// <param name="OperationId">Repeat it to repeat the request; made by the server if left out.</param>
 public sealed record CommandRequest(Guid? OperationId = null);
@@ -51,10 +55,11 @@ public sealed record VerifyDocument(string? Host, Guid? Ordered, VerifyReport? R
 
 /// <summary>A module in full: what was ordered, the arbiter's record with its history, what both hosts say.</summary>
 /// <param name="Phase"><c>preparing</c> or <c>active</c>.</param>
+/// <param name="Directory">The first of <paramref name="Directories"/>.</param>
 public sealed record ModuleDocument(
     string Cluster, string Name, string Phase, string Directory, string Primary, string? Definition, ModuleStatus Status,
     CommandDocument? Command, ImmutableArray<CommandEndDocument> CommandEnds, ImmutableArray<HistoryDocument> History, VmDocument? VmSeen,
-    ResyncLimitsDocument? ResyncLimits = null, VerifyDocument? Verify = null);
+    ImmutableArray<string> Directories, ResyncLimitsDocument? ResyncLimits = null, VerifyDocument? Verify = null);
 
 public sealed record CommandDocument(Guid OperationId, string Kind);
 
@@ -87,8 +92,10 @@ public sealed record HostStatus(
 
 /// <param name="Run">Whether the operator wants it to run.</param>
 /// <param name="Vm">Domain name, or null.</param>
+/// <param name="Directory">The first of <paramref name="Directories"/>.</param>
 public sealed record ModuleStatus(
-    string Name, string Directory, string Phase, bool Run, RecordStatus Record, string? Vm, ImmutableArray<ModuleHostStatus> Hosts);
+    string Name, string Directory, string Phase, bool Run, RecordStatus Record, string? Vm, ImmutableArray<ModuleHostStatus> Hosts,
+    ImmutableArray<string> Directories);
 
 public sealed record RecordStatus(long Epoch, string? Primary, ImmutableArray<string> InSync);
 

@@ -1,3 +1,4 @@
+using System.Collections.Immutable;
 using Pollux.Grains.Abstractions;
 using Pollux.Grains.Core;
 
@@ -14,7 +15,7 @@ internal static class ModuleEndpoints
     public static void Map(RouteGroupBuilder api)
     {
         api.MapPost("/clusters/{cluster}/modules", CreateAsync)
-            .WithSummary("Creates a module from a directory. Answers when both hosts accepted it, or one refused and nothing was changed.")
+            .WithSummary("Creates a module from its directories. Answers when both hosts accepted it, or one refused and nothing was changed.")
             .Produces<ModuleDocument>(StatusCodes.Status201Created).Refuses();
         var module = api.MapGroup("/clusters/{cluster}/modules/{module}");
         module.MapGet("", ReadAsync).WithSummary("A module with its history and what both hosts say.").Produces<ModuleDocument>().Refuses();
@@ -40,9 +41,17 @@ internal static class ModuleEndpoints
         if (GrainKey.Check("module", request.Name) is { } badName) return ProblemResults.Of(badName);
         if (request.Vm is null && request.Definition is not null)
             return ProblemResults.Of(ApiProblems.Malformed("A definition was given without a VM."), StatusCodes.Status400BadRequest);
+        ImmutableArray<string> directories = request.Directories is { IsDefaultOrEmpty: false } several ? several : [request.Directory ?? ""];
+        if (request.Directory is { } single && (directories.Length > 1 || directories[0] != single))
+            return ProblemResults.Of(ApiProblems.Malformed("Both a directory and directories were given."), StatusCodes.Status400BadRequest);
+        if (directories.Any(directory => directory is null))
+            return ProblemResults.Of(ApiProblems.Malformed("A directory has no name."), StatusCodes.Status400BadRequest);
         var spec = new ModuleSpec(
-            request.Directory ?? "", request.Primary ?? "",
-            request.Vm is { } domain ? new VmDefinition(domain, request.Definition ?? domain + ".xml") : null);
+            directories[0], request.Primary ?? "",
+            request.Vm is { } domain ? new VmDefinition(domain, request.Definition ?? domain + ".xml") : null)
+        {
+            FurtherDirectories = directories[1..],
+        };
         var grain = grains.GetGrain<IMirrorModuleGrain>(GrainKey.Of(cluster, request.Name));
         var operation = request.OperationId ?? Guid.NewGuid();
         if ((await grain.CreateAsync(spec, operation)).Problem is { } problem) return ProblemResults.Of(problem);

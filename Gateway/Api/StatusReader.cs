@@ -32,7 +32,7 @@ internal sealed class StatusReader(IGrainFactory grains, TimeProvider time)
             [.. view.CommandEnds.Select(end => new CommandEndDocument(end.OperationId, end.Succeeded, end.Reason, end.UnixMs))],
             [.. view.History.Select(entry => new HistoryDocument(
                 entry.UnixMs, entry.Epoch, Name(entry.Primary), Names(entry.InSync), entry.Change, GrainKey.NameOf(entry.By), entry.Cause))],
-            vm is null ? null : new VmDocument(vm.Domain, vm.State, GrainKey.NameOf(vm.Host), vm.SinceUnixMs),
+            vm is null ? null : new VmDocument(vm.Domain, vm.State, GrainKey.NameOf(vm.Host), vm.SinceUnixMs), spec.Directories,
             spec.Resync is { } resync ? new ResyncLimitsDocument(resync.BytesPerSecondMin, resync.BytesPerSecondMax) : null,
             Verify(view, hosts));
     }
@@ -72,7 +72,7 @@ internal sealed class StatusReader(IGrainFactory grains, TimeProvider time)
 
     private static ModuleStatus Module(ModuleView module, HostView[] hosts) => new(
         GrainKey.NameOf(module.Module), module.Spec!.Directory, PhaseText(module.Phase), module.Run, Record(module.Record!), module.Spec.Vm?.Domain,
-        [.. hosts.Where(host => module.Hosts.Contains(host.Host)).Select(host => ModuleHost(module, host))]);
+        [.. hosts.Where(host => module.Hosts.Contains(host.Host)).Select(host => ModuleHost(module, host))], module.Spec.Directories);
 
     private static ModuleHostStatus ModuleHost(ModuleView module, HostView host)
     {

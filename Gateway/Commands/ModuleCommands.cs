@@ -32,18 +32,22 @@ internal static class ModuleCommands
     private static Command Create()
     {
         var key = Key.Argument("CLUSTER/MODULE", "The new module.");
-        var directory = new Option<string>("--directory") { Description = "The VM's directory, the same path on both hosts.", HelpName = "DIR", Required = true };
-        var primary = new Option<string>("--primary") { Description = "The host whose directory holds the data.", HelpName = "HOST", Required = true };
-        var vm = new Option<string?>("--vm") { Description = "libvirt's name of the VM; without it the directory is only replicated and served.", HelpName = "DOMAIN" };
-        var definition = new Option<string?>("--definition") { Description = "Domain XML in the directory; DOMAIN.xml by default.", HelpName = "FILE" };
-        var command = new Command("create", "Creates a module from a directory.") { key, directory, primary, vm, definition };
+        var directories = new Option<string[]>("--directory", "--dir")
+        {
+            Description = "A directory of the VM, the same path on both hosts; once for each, 8 at most. The first holds the VM's definition.", HelpName = "DIR", Required = true,
+        };
+        var primary = new Option<string>("--primary") { Description = "The host whose directories hold the data.", HelpName = "HOST", Required = true };
+        var vm = new Option<string?>("--vm") { Description = "libvirt's name of the VM; without it the directories are only replicated and served.", HelpName = "DOMAIN" };
+        var definition = new Option<string?>("--definition") { Description = "Domain XML in the first directory; DOMAIN.xml by default.", HelpName = "FILE" };
+        var command = new Command("create", "Creates a module from one directory or several, each perhaps on a file system of its own.") { key, directories, primary, vm, definition };
         command.SetApiAction(async (parsed, api, cancel) =>
         {
             var module = parsed.GetRequiredValue(key);
             var created = await api.PostAsync<ModuleDocument>($"/api/v1/clusters/{ClusterCommands.Escape(module.Cluster)}/modules", new CreateModuleRequest(
-                module.Name, parsed.GetRequiredValue(directory), parsed.GetRequiredValue(primary), parsed.GetValue(vm), parsed.GetValue(definition)), cancel);
+                module.Name, parsed.GetRequiredValue(primary), null, parsed.GetValue(vm), parsed.GetValue(definition),
+                Directories: [.. parsed.GetRequiredValue(directories)]), cancel);
             if (parsed.GetValue(PolluxCommandLine.AsJson)) parsed.PrintJson(created);
-            else parsed.Output().WriteLine($"Module {module} created: {created.Directory}, accepted by both hosts. Start it: pollux module start {module}");
+            else parsed.Output().WriteLine($"Module {module} created: {string.Join(", ", created.Directories)}, accepted by both hosts. Start it: pollux module start {module}");
             return PolluxCommandLine.Done;
         });
         return command;

@@ -11,7 +11,7 @@ internal static class ModuleText
     {
         var text = new StringBuilder();
         text.Append(StatusText.ModuleLine(module.Status)).Append('\n');
-        text.Append(CultureInfo.InvariantCulture, $"    directory {module.Directory}, created from {module.Primary}");
+        text.Append(CultureInfo.InvariantCulture, $"    {(module.Directories.Length == 1 ? "directory" : "directories")} {string.Join(", ", module.Directories)}, created from {module.Primary}");
         if (module.Status.Vm is { } vm) text.Append(CultureInfo.InvariantCulture, $"; VM {vm} by {module.Definition}");
         text.Append('\n');
         text.Append(CultureInfo.InvariantCulture, $"    record: epoch {module.Status.Record.Epoch}, primary {module.Status.Record.Primary ?? "none yet"}, in sync {string.Join(" and ", module.Status.Record.InSync)}\n");

@@ -79,7 +79,10 @@ internal static class ProtocolMapping
         order.Command is { } command ? new ModuleCommand(command.OperationId, command.Kind) : null,
         link == LinkSecurity.Plaintext ? DesiredModule.PlaintextLink : DesiredModule.TlsLink,
         order.Spec.Resync is { } resync ? new ResyncLimitsMessage(resync.BytesPerSecondMin, resync.BytesPerSecondMax) : null,
-        order.Verify is { } verify ? new VerifyOrder(verify.OperationId, verify.Host, verify.Repair, verify.BytesPerSecondMax, verify.Stop) : null);
+        order.Verify is { } verify ? new VerifyOrder(verify.OperationId, verify.Host, verify.Repair, verify.BytesPerSecondMax, verify.Stop) : null)
+    {
+        FurtherDirectories = order.Spec.Directories[1..],
+    };
 
     private static RecordMessage ToMessage(RecordView record) => new(record.Incarnation, record.Epoch, record.Primary, record.InSync);
 

@@ -1,4 +1,5 @@
 using System.Collections.Immutable;
+using System.Text.Json.Serialization;
 using Orleans.Runtime;
 
 namespace Pollux.Grains.Abstractions;
@@ -57,11 +58,18 @@ public sealed record ClusterView(
     [property: Id(3)] ImmutableArray<ModuleEntry> Modules);
 
 /// <param name="Module">Name inside the cluster.</param>
-/// <param name="Directory">Absolute path, the same on both hosts.</param>
+/// <param name="Directory">The first directory: an absolute path, the same on both hosts.</param>
 /// <param name="Domain">The VM's domain name, or null.</param>
 [GenerateSerializer, Immutable, Alias("pollux.ModuleEntry")]
 public sealed record ModuleEntry(
-    [property: Id(0)] string Module, [property: Id(1)] string Directory, [property: Id(2)] string? Domain);
+    [property: Id(0)] string Module, [property: Id(1)] string Directory, [property: Id(2)] string? Domain)
+{
+    /// <summary>The second directory and those after it.</summary>
+    [Id(3)] public ImmutableArray<string> FurtherDirectories { get; init; } = [];
+
+    /// <summary>All directories in their order.</summary>
+    [JsonIgnore] public ImmutableArray<string> Directories => FurtherDirectories.IsDefaultOrEmpty ? [Directory] : [Directory, .. FurtherDirectories];
+}
 
 /// <param name="Hosts">Grain keys of both hosts if admitted.</param>
 [GenerateSerializer, Immutable, Alias("pollux.ModuleAdmission")]

@@ -1,4 +1,5 @@
 using System.Collections.Immutable;
+using System.Text.Json.Serialization;
 using Orleans.Runtime;
 
 namespace Pollux.Grains.Abstractions;
@@ -51,13 +52,22 @@ public interface IMirrorModuleGrain : IGrainWithStringKey
     Task<ModuleView> ReadAsync();
 }
 
-/// <param name="Directory">Absolute path, the same on both hosts.</param>
-/// <param name="InitialHost">Name inside the cluster of the host whose directory holds the data.</param>
+/// <param name="Directory">The first directory: an absolute path, the same on both hosts.</param>
+/// <param name="InitialHost">Name inside the cluster of the host whose directories hold the data.</param>
 /// <param name="Resync">Null: the hosts' own defaults.</param>
 [GenerateSerializer, Immutable, Alias("pollux.ModuleSpec")]
 public sealed record ModuleSpec(
     [property: Id(0)] string Directory, [property: Id(1)] string InitialHost, [property: Id(2)] VmDefinition? Vm,
-    [property: Id(3)] ResyncPolicy? Resync = null);
+    [property: Id(3)] ResyncPolicy? Resync = null)
+{
+    public const int DirectoriesMax = 8;
+
+    /// <summary>The second directory and those after it. The order is the directories' identity on both hosts.</summary>
+    [Id(4)] public ImmutableArray<string> FurtherDirectories { get; init; } = [];
+
+    /// <summary>All directories in their order. Specs of earlier versions have one.</summary>
+    [JsonIgnore] public ImmutableArray<string> Directories => FurtherDirectories.IsDefaultOrEmpty ? [Directory] : [Directory, .. FurtherDirectories];
+}
 
 /// <param name="BytesPerSecondMin">Kept up beside guests as far as disk and link allow.</param>
 /// <param name="BytesPerSecondMax">0: no limit.</param>
@@ -69,7 +79,7 @@ public sealed record ResyncPolicy([property: Id(0)] long BytesPerSecondMin, [pro
 }
 
 /// <param name="Domain">libvirt's domain name.</param>
-/// <param name="DefinitionFile">File name of the domain XML inside the module's directory.</param>
+/// <param name="DefinitionFile">File name of the domain XML inside the module's first directory.</param>
 [GenerateSerializer, Immutable, Alias("pollux.VmDefinition")]
 public sealed record VmDefinition([property: Id(0)] string Domain, [property: Id(1)] string DefinitionFile);
 

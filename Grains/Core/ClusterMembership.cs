@@ -29,13 +29,15 @@ public static class ClusterMembership
         foreach (var other in cluster.Modules)
         {
             if (other.Module == module.Module) return Problems.ModuleExists(GrainKey.Of(cluster.Name, module.Module));
-            if (Overlap(other.Directory, module.Directory)) return Problems.DirectoryTaken(module.Directory, other.Module, other.Directory);
+            foreach (var taken in other.Directories)
+                foreach (var wanted in module.Directories)
+                    if (Overlap(taken, wanted)) return Problems.DirectoryTaken(wanted, other.Module, taken);
             if (module.Domain is { } domain && other.Domain == domain) return Problems.DomainTaken(domain, other.Module);
         }
         return cluster.Modules.Length >= cluster.Policy.ModulesMax ? Problems.ModuleLimit(cluster.Name, cluster.Policy.ModulesMax) : null;
     }
 
     /// <summary>Equal, or one inside the other.</summary>
-    private static bool Overlap(string a, string b) =>
+    public static bool Overlap(string a, string b) =>
         a == b || a.StartsWith(b + "/", StringComparison.Ordinal) || b.StartsWith(a + "/", StringComparison.Ordinal);
 }

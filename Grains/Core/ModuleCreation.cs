@@ -1,3 +1,4 @@
+using System.Collections.Immutable;
 using Pollux.Grains.Abstractions;
 
 namespace Pollux.Grains.Core;
@@ -15,11 +16,14 @@ public static class ModuleCreation
     /// <summary>Bytes; Linux' PATH_MAX is 4096, and files inside need room.</summary>
     private const int DirectoryLengthMax = 1024;
 
+    /// <summary>Of all directories of a module together: with the most modules they stay within half of a message to a host.</summary>
+    private const int DirectoriesLengthMax = 2048;
+
     public static Problem? Check(string cluster, string module, ModuleSpec spec) =>
         GrainKey.Check("cluster", cluster)
         ?? GrainKey.Check("module", module)
         ?? GrainKey.Check("host", spec.InitialHost)
-        ?? (IsPlainAbsolutePath(spec.Directory) ? null : Problems.DirectoryInvalid(spec.Directory))
+        ?? CheckDirectories(spec.Directories)
         ?? (spec.Vm is { } vm ? CheckVm(vm) : null);
 
     /// <summary>What the verdicts of both hosts amount to.</summary>
@@ -34,6 +38,18 @@ public static class ModuleCreation
         if (sinceMs < (silent.Connected ? DeadlineMs : ReconnectMs))
             return new CreationStep.Wait();
         return new CreationStep.Refuse(Problems.HostSilent(silent.Host, silent.Connected, DeadlineMs));
+    }
+
+    private static Problem? CheckDirectories(ImmutableArray<string> directories)
+    {
+        if (directories.Length > ModuleSpec.DirectoriesMax) return Problems.DirectoriesTooMany(directories.Length, ModuleSpec.DirectoriesMax);
+        for (var i = 0; i < directories.Length; i++)
+        {
+            if (!IsPlainAbsolutePath(directories[i])) return Problems.DirectoryInvalid(directories[i]);
+            for (var j = 0; j < i; j++)
+                if (ClusterMembership.Overlap(directories[i], directories[j])) return Problems.DirectoriesOverlap(directories[i], directories[j]);
+        }
+        return directories.Sum(directory => directory.Length) > DirectoriesLengthMax ? Problems.DirectoriesTooLong(DirectoriesLengthMax) : null;
     }
 
     private static Problem? CheckVm(VmDefinition vm) =>

@@ -78,6 +78,18 @@ public static class Problems
         $"'{Shorten(directory)}' is not an absolute, plain path below the root (no '.', '..', doubled or closing '/', control characters).",
         "Name the VM's directory as it stands on the host, for example /vms/web.");
 
+    public static Problem DirectoriesTooMany(int count, int most) => new(
+        "module.directories-max", "Too many directories", NothingChanged, $"The module would have {count} directories; {most} are the most.",
+        "Put several disks into one directory, or several directories below one.");
+
+    public static Problem DirectoriesTooLong(int most) => new(
+        "module.directories-max", "The paths are too long", NothingChanged, $"The paths of the module's directories are longer than {most} characters together.",
+        "Use shorter paths.");
+
+    public static Problem DirectoriesOverlap(string one, string other) => new(
+        "module.directories-overlap", "The directories overlap", NothingChanged, $"{Shorten(one)} and {Shorten(other)} are the same, or one lies inside the other.",
+        "Name each directory once; a directory is replicated with all that is below it.");
+
     public static Problem DirectoryTaken(string directory, string module, string other) => new(
         "module.directory-taken", "The directory belongs to another module", NothingChanged,
         $"{directory} overlaps {other} of module {module}.", "Give each module a directory of its own, none inside another.");

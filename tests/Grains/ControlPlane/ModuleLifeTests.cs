@@ -117,6 +117,26 @@ public sealed class ModuleLifeTests(ControlPlaneHost host) : IClassFixture<Contr
     }
 
     [Fact]
+    public async Task Several_directories_are_kept_in_their_order_over_a_restart_and_none_may_touch_another_modules()
+    {
+        await using var own = await TestGrainHost.StartAsync();
+        var pair = await Pair.CreateAsync(() => own.Grains);
+        await pair.ModuleAsync("one", Pair.Spec("/vms/one", "one") with { FurtherDirectories = ["/z/one", "/a/one"] });
+        await own.RestartAsync();
+        Assert.Equal(["/vms/one", "/z/one", "/a/one"], (await pair.Module("one").ReadAsync()).Spec!.Directories);
+        Assert.Equal(["/vms/one", "/z/one", "/a/one"], Assert.Single((await pair.Cluster.ReadAsync())!.Modules).Directories);
+        Assert.Equal(["/vms/one", "/z/one", "/a/one"], (await pair.Module("one").ReadOrderAsync())!.Spec.Directories);
+        foreach (var taken in new[] { "/z/one", "/a", "/a/one/inner" })
+            Assert.Equal("module.directory-taken", await RefusalAsync(Pair.Spec("/vms/two", "two") with { FurtherDirectories = ["/free", taken] }));
+        Assert.Equal("module.directories-overlap", await RefusalAsync(Pair.Spec("/vms/two", "two") with { FurtherDirectories = ["/free", "/vms"] }));
+        Assert.Equal("module.directories-max", await RefusalAsync(Pair.Spec("/d/0", "two") with { FurtherDirectories = [.. Enumerable.Range(1, 8).Select(i => $"/d/{i}")] }));
+        Assert.Equal("module.directory-invalid", await RefusalAsync(Pair.Spec("/vms/two", "two") with { FurtherDirectories = ["relative"] }));
+        Assert.Equal("module.directories-max", await RefusalAsync(Pair.Spec("/vms/two", "two") with { FurtherDirectories = ["/x" + new string('x', 1020), "/y" + new string('y', 1020), "/z2"] }));
+
+        async Task<string> RefusalAsync(ModuleSpec spec) => (await pair.Module("two").CreateAsync(spec, Guid.NewGuid())).Problem!.Code;
+    }
+
+    [Fact]
     public async Task Neighbouring_directories_with_a_common_beginning_do_not_overlap()
     {
         var pair = await host.PairAsync();

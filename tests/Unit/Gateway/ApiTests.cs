@@ -87,6 +87,36 @@ public sealed class ApiTests(RunningServer server) : IClassFixture<RunningServer
     }
 
     [Fact]
+    public async Task A_module_of_several_directories_reaches_the_hosts_in_their_order_and_is_shown()
+    {
+        var (cluster, a, b) = await server.PairAsync();
+        using (a)
+        using (b)
+        {
+            var creation = server.CommandAsync(
+                "module", "create", $"{cluster}/web", "--directory", "/vms/web", "--dir", "/data/web", "--dir", "/logs/web", "--primary", "a");
+            foreach (var host in new[] { a, b })
+            {
+                var desired = await host.ReceiveAsync<DesiredState>(state => state.Modules.Length > 0);
+                Assert.Equal(["/vms/web", "/data/web", "/logs/web"], desired.Modules[0].Directories);
+                await host.SendAsync(new ObservedState(
+                    desired.Version, true, [SessionClient.Observe(desired.Modules[0]) with { Preparation = new PreparationVerdict(true, null) }]));
+            }
+            var (code, text, error) = await creation;
+            Assert.Equal((0, ""), (code, error));
+            Assert.Contains("/vms/web, /data/web, /logs/web", text, StringComparison.Ordinal);
+            var module = (await server.StatusAsync(cluster)).GetProperty("modules")[0];
+            Assert.Equal("/vms/web", module.GetProperty("directory").GetString());
+            Assert.Equal(["/vms/web", "/data/web", "/logs/web"], module.GetProperty("directories").EnumerateArray().Select(d => d.GetString()));
+            Assert.Contains("directories /vms/web, /data/web, /logs/web, created from a", (await server.CommandAsync("module", "show", $"{cluster}/web")).Output, StringComparison.Ordinal);
+
+            using var both = await server.Http.PostAsJsonAsync(
+                $"/api/v1/clusters/{cluster}/modules", new { name = "x", directory = "/a", directories = new[] { "/b", "/c" }, primary = "a" });
+            Assert.Equal((HttpStatusCode.BadRequest, "api.malformed"), (both.StatusCode, await RunningServer.CodeAsync(both)));
+        }
+    }
+
+    [Fact]
     public async Task Status_has_the_shape_that_scripts_rely_on()
     {
         var (cluster, a, b) = await server.PairAsync();

@@ -43,8 +43,10 @@ public sealed class PeerLinkTests : IDisposable
         await UntilArrivesAsync(a, b);
         await UntilArrivesAsync(b, a);
         var record = Guid.NewGuid();
-        a.Link.SendContent("c1/new", record, 4096);
-        Assert.Equal((record, 4096), await b.Events.Content.Reader.ReadAsync(Cancel));
+        a.Link.SendContent("c1/new", record, [4096]);
+        Assert.Equal((record, "4096"), await b.Events.Content.Reader.ReadAsync(Cancel));
+        a.Link.SendContent("c1/new", record, [4096, 8192]);
+        Assert.Equal((record, "4096 8192"), await b.Events.Content.Reader.ReadAsync(Cancel));
     }
 
     [Fact]
@@ -298,7 +300,7 @@ public sealed class PeerLinkTests : IDisposable
 
         public Channel<BeaconAnswer> Answers { get; } = Channel.CreateUnbounded<BeaconAnswer>();
 
-        public Channel<(Guid Record, long Bytes)> Content { get; } = Channel.CreateUnbounded<(Guid, long)>();
+        public Channel<(Guid Record, string Bytes)> Content { get; } = Channel.CreateUnbounded<(Guid, string)>();
 
         public Action<string, Beacon> Answer { get; set; } = (_, _) => { };
 
@@ -310,7 +312,7 @@ public sealed class PeerLinkTests : IDisposable
 
         public void BeaconAnswered(string module, BeaconAnswer answer) => Answers.Writer.TryWrite(answer);
 
-        public void ContentReceived(string module, Guid record, long contentBytes) => Content.Writer.TryWrite((record, contentBytes));
+        public void ContentReceived(string module, Guid record, IReadOnlyList<long> contentBytes) => Content.Writer.TryWrite((record, string.Join(' ', contentBytes)));
 
         public void PeerChanged() => _changed.Release();
 

@@ -40,7 +40,7 @@ public sealed class PreparationTests : IDisposable
 
     [Fact]
     public async Task A_file_system_without_room_is_refused_on_the_other_host() =>
-        Assert.Equal("module.no-room", await CheckAsync(Source(Path.Combine(_root, "new")) with { HoldsData = false, ContentBytes = long.MaxValue / 4 }));
+        Assert.Equal("module.no-room", await CheckAsync(Source(Path.Combine(_root, "new")) with { HoldsData = false, ContentBytes = [long.MaxValue / 4] }));
 
     [Theory]
     [InlineData("/srv/vm1", "/srv/vm1")]
@@ -60,7 +60,7 @@ public sealed class PreparationTests : IDisposable
     [Fact]
     public async Task The_thirty_third_module_is_refused() =>
         Assert.Equal("module.limit", await CheckAsync(
-            Source("/srv/vm33") with { Others = [.. Enumerable.Range(0, ModulePreparation.ModulesMaxDefault).Select(i => $"/srv/{i}")] }));
+            Source("/srv/vm33") with { Others = [.. Enumerable.Range(0, ModulePreparation.ModulesMaxDefault).Select(i => $"/srv/{i}")], OtherModules = ModulePreparation.ModulesMaxDefault }));
 
     [Theory]
     [InlineData("no xml", "vm.definition-invalid")]
@@ -115,10 +115,55 @@ public sealed class PreparationTests : IDisposable
         Assert.InRange(ModulePreparation.ContentBytes(Path.Combine(_root, "sized")), 1 << 20, 2 << 20);
     }
 
+    [StorageFact]
+    public async Task Each_of_several_directories_is_checked()
+    {
+        var (first, second) = (WithDefinition("<domain><name>vm1</name></domain>"), Directory.CreateDirectory(Path.Combine(_root, "data")).FullName);
+        var both = Source(first) with { Directories = [first, second] };
+        Assert.Null(await CheckAsync(both));
+        Assert.Equal("module.directory-missing", await CheckAsync(both with { Directories = [first, second + "2"] }));
+        Assert.Equal("module.directory-invalid", await CheckAsync(both with { Directories = [first, second + "/"] }));
+        Assert.Equal("module.directory-taken", await CheckAsync(both with { Others = [_root + "/data/of-another"], OtherModules = 1 }));
+        Assert.Equal("module.directories-max", await CheckAsync(both with { Directories = [.. Enumerable.Range(0, 9).Select(i => $"{_root}/{i}")] }));
+        Assert.Equal("vm.definition-missing", await CheckAsync(both with { Directories = [second, first] }));
+
+        var target = both with { HoldsData = false, Vm = null, Directories = [_root + "/new", second], ContentBytes = [0, 0] };
+        Assert.Null(await CheckAsync(target));
+        File.WriteAllText(Path.Combine(second, "file"), "");
+        Assert.Equal("module.directory-not-empty", await CheckAsync(target));
+    }
+
+    [StorageFact]
+    public async Task Directories_that_touch_each_other_are_refused_by_name_and_by_what_links_lead_to()
+    {
+        var directory = WithDefinition("<domain><name>vm1</name></domain>");
+        var inner = Directory.CreateDirectory(Path.Combine(directory, "inner")).FullName;
+        var link = Path.Combine(_root, "link");
+        File.CreateSymbolicLink(link, directory);
+        foreach (var other in (string[])[directory, inner, _root, link, Path.Combine(link, "inner"), Path.Combine(link, "not-yet")])
+        {
+            var code = await CheckAsync(Source(directory) with { Directories = [directory, other] });
+            Assert.True(code is "module.directories-overlap" or "module.directory-missing", $"{other}: {code}");
+            Assert.True(code == "module.directories-overlap" || !Directory.Exists(other), other);
+        }
+        // A link to a directory that another entry of the list leads into.
+        Assert.Equal("module.directories-overlap", await CheckAsync(
+            Source(directory) with { HoldsData = false, Vm = null, Directories = [_root + "/a", _root + "/a/b"], ContentBytes = [0, 0] }));
+    }
+
+    [StorageFact]
+    public async Task Directories_on_one_file_system_share_its_room()
+    {
+        var free = new DriveInfo(_root).AvailableFreeSpace;
+        var target = Source("") with { HoldsData = false, Vm = null, Directories = [_root + "/a", _root + "/b"] };
+        Assert.Null(await CheckAsync(target with { ContentBytes = [free / 3, 0] }));
+        Assert.Equal("module.no-room", await CheckAsync(target with { ContentBytes = [free * 6 / 10, free * 6 / 10] }));
+    }
+
     public void Dispose() => Directory.Delete(_root, recursive: true);
 
     private static PreparationQuestion Source(string directory) =>
-        new("c1/vm1", directory, new VmSpec("vm1", "vm1.xml"), HoldsData: true, 0, [], ModulePreparation.ModulesMaxDefault);
+        new("c1/vm1", [directory], new VmSpec("vm1", "vm1.xml"), HoldsData: true, [0], [], 0, ModulePreparation.ModulesMaxDefault);
 
     private string WithDefinition(string definition)
     {

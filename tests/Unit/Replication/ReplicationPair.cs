@@ -303,7 +303,8 @@ internal sealed class ReplicationPair : IAsyncDisposable
         Directory.Delete(_root, recursive: true);
     }
 
-    private static string[] Describe(string directory) =>
+    /// <summary>Names, types, modes, links and contents of a tree, without Pollux' own.</summary>
+    public static string[] Describe(string directory) =>
     [
         .. Directory.EnumerateFileSystemEntries(directory, "*", SearchOption.AllDirectories)
             .Select(path => (Name: Path.GetRelativePath(directory, path), Path: path))
