@@ -21,8 +21,8 @@ public sealed class EarlierGuard
     /// <summary>The connection with it.</summary>
     internal Socket Socket { get; }
 
-    /// <summary>Modules whose mounts nobody has taken yet.</summary>
-    public IReadOnlyList<string> Modules
+    /// <summary>Keys of the mounts that nobody has taken yet.</summary>
+    public IReadOnlyList<string> Mounts
     {
         get
         {
@@ -69,11 +69,11 @@ public sealed class EarlierGuard
             return _domains.TryGetValue(domain, out var known) ? known : null;
     }
 
-    /// <summary>The mount of a module, once; the taker closes it.</summary>
-    public HeldMount? Take(string module)
+    /// <summary>A mount by its key, once; the taker closes it.</summary>
+    public HeldMount? Take(string key)
     {
         lock (_gate)
-            return _mounts.Remove(module, out var mount) ? mount : null;
+            return _mounts.Remove(key, out var mount) ? mount : null;
     }
 
     private static (Dictionary<string, GuardedDomain> Domains, Dictionary<string, HeldMount> Mounts) Ask(Socket socket)
@@ -88,7 +88,7 @@ public sealed class EarlierGuard
             if (line.StartsWith("hold ", StringComparison.Ordinal))
             {
                 var mount = GuardLines.ParseHold(line, descriptors);
-                mounts[mount.Module] = mount;
+                mounts[mount.Key] = mount;
             }
             else
             {

@@ -72,9 +72,9 @@ public sealed class GuardClient : IGuard, IMountHolder, IDisposable
 
     public void Forget(string domain) => Unsay(_domains, _unsaidDomains, domain);
 
-    public void Hold(HeldMount mount) => Say(_mounts, _unsaidMounts, mount.Module, mount);
+    public void Hold(HeldMount mount) => Say(_mounts, _unsaidMounts, mount.Key, mount);
 
-    public void Release(string module) => Unsay(_mounts, _unsaidMounts, module);
+    public void Release(string key) => Unsay(_mounts, _unsaidMounts, key);
 
     /// <summary>The end for good: the guard kills what was not forgotten, closes the mounts, and ends.</summary>
     public void Dispose() => End(leaving: true);

@@ -41,21 +41,21 @@ internal static class GuardLines
 
     /// <summary>With the descriptors of the directory and of the connection, in this order.</summary>
     public static string Hold(HeldMount mount) => string.Create(CultureInfo.InvariantCulture,
-        $"hold {mount.Connection.Number} {mount.Connection.Negotiated.KernelMinor} {mount.Connection.Negotiated.Minor} {(ulong)mount.Connection.Negotiated.Flags} {mount.Connection.Negotiated.WriteBytesMax} {mount.Module} {mount.Path}");
+        $"hold {mount.Connection.Number} {mount.Connection.Negotiated.KernelMinor} {mount.Connection.Negotiated.Minor} {(ulong)mount.Connection.Negotiated.Flags} {mount.Connection.Negotiated.WriteBytesMax} {mount.Key} {mount.Path}");
 
-    public static string Release(string module) => "release " + module;
+    public static string Release(string key) => "release " + key;
 
     /// <exception cref="FormatException">Not such a line, or without its descriptors.</exception>
     public static HeldMount ParseHold(string line, SafeFileHandle[] descriptors)
     {
         var words = line.Split(' ', 8);
-        if (words is not ["hold", var number, var kernelMinor, var minor, var flags, var writeBytesMax, { Length: > 0 } module, { Length: > 0 } path]
+        if (words is not ["hold", var number, var kernelMinor, var minor, var flags, var writeBytesMax, { Length: > 0 } key, { Length: > 0 } path]
             || descriptors.Length < 2)
             throw new FormatException($"'{line}' with {descriptors.Length} descriptors is no mount to hold");
         var negotiated = new FuseNegotiation(
             uint.Parse(kernelMinor, CultureInfo.InvariantCulture), uint.Parse(minor, CultureInfo.InvariantCulture),
             (FuseInitFlags)ulong.Parse(flags, CultureInfo.InvariantCulture), int.Parse(writeBytesMax, CultureInfo.InvariantCulture));
-        return new HeldMount(module, path, descriptors[0],
+        return new HeldMount(key, path, descriptors[0],
             new FuseConnection(int.Parse(number, CultureInfo.InvariantCulture), negotiated, descriptors[1..]));
     }
 

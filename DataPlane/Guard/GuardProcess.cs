@@ -132,8 +132,8 @@ public sealed class GuardProcess(Func<long> nowMs, long orphanMsMax)
             else if (line.StartsWith("hold ", StringComparison.Ordinal))
             {
                 var mount = GuardLines.ParseHold(line, descriptors);
-                LetGo(mount.Module);
-                _mounts[mount.Module] = mount;
+                LetGo(mount.Key);
+                _mounts[mount.Key] = mount;
             }
             else if (line.StartsWith("release ", StringComparison.Ordinal))
             {

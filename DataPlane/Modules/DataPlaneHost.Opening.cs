@@ -66,26 +66,33 @@ public sealed partial class DataPlaneHost : IModuleMaker
         await Task.Yield();
         if (_peer is not { } peer)
             throw new ModuleOpenException("The peer of this host is not known yet.");
-        var held = _earlier?.Take(desired.Module);
-        if (held is not null && CoveredDirectory.Resolve(desired.Directory) != held.Path)
-        {
-            EndHeld(held);
-            held = null;
-        }
-
+        var held = TakeHeld(desired);
         try
         {
             return await OpenAsync(desired, peer, held).ConfigureAwait(false);
         }
         catch
         {
-            if (held is not null)
-                EndHeld(held);
+            foreach (var mount in held ?? [])
+                EndHeld(mount);
             throw; // It is tried again: without the users, who have got errors.
         }
     }
 
-    private async Task<ModuleRuntime> OpenAsync(DesiredModule desired, PeerHost peer, HeldMount? held)
+    /// <summary>The mounts of an earlier process, if all of the module's directories have theirs: with a part of them no user can go on.</summary>
+    private HeldMount[]? TakeHeld(DesiredModule desired)
+    {
+        if (_earlier is not { } earlier)
+            return null;
+        var held = desired.Directories.Select((_, index) => earlier.Take(HeldMount.KeyOf(desired.Module, index))).ToArray();
+        if (!held.Where((mount, index) => mount is null || CoveredDirectory.Resolve(desired.Directories[index]) != mount.Path).Any())
+            return held!;
+        foreach (var mount in held.OfType<HeldMount>())
+            EndHeld(mount);
+        return null;
+    }
+
+    private async Task<ModuleRuntime> OpenAsync(DesiredModule desired, PeerHost peer, HeldMount[]? held)
     {
         // Without its mount a VM has no disk any more: it is kept only with it.
         var keptVm = held is not null && desired.Vm is { } known && _hypervisor.EmulatorPid(known.Domain) is not null ? _earlier!.Domain(known.Domain) : null;
@@ -98,19 +105,22 @@ public sealed partial class DataPlaneHost : IModuleMaker
         var state = new ModuleState(stateDirectory);
         var stored = state.Load();
         var recovered = stored ?? Initial(desired);
-        if (stored is null)
-            state.Save(recovered);
-
-        var front = new ModuleFront(
-            desired.Module, desired.Directory, new ExchangeNotes(Path.Combine(stateDirectory, "exchanges")), _guard, held);
+        var front = new ModuleFront(desired.Module, desired.Directories, Path.Combine(stateDirectory, "exchanges"), _guard, held);
         await front.OpenAsync(ModuleRuntime.CoverText(desired.Module, _identity.Host, "STOP", "it has just started.")).ConfigureAwait(false);
+        if (stored is null)
+        {
+            foreach (var directory in front.Directories)
+                ObjectStore.Release(directory);
+            state.Save(recovered);
+        }
+
         var incarnation = Guid.NewGuid();
         var timings = new RoleTimings(desired.DetectionMs);
         var plaintext = desired.Link == DesiredModule.PlaintextLink;
         var runtime = new ModuleRuntime(new ModuleRuntimeOptions
         {
             Module = desired.Module,
-            Directory = desired.Directory,
+            Directories = desired.Directories,
             Vm = desired.Vm,
             Self = _identity.Host,
             Peer = peer.Host,
@@ -131,7 +141,7 @@ public sealed partial class DataPlaneHost : IModuleMaker
                 Incarnation = incarnation,
                 Timings = timings,
                 StateDirectory = stateDirectory,
-                OpenStore = () => ObjectStore.Open(front.Directory, new ObjectStoreOptions { KeepsUnlinked = front.HoldsUsers }),
+                OpenStore = () => ObjectStore.Open(front.Directories, new ObjectStoreOptions { KeepsUnlinked = front.HoldsUsers }),
                 Dial = plaintext ? cancel => PlaintextLink.DialAsync(desired.Module, _dialler.DialAsync, _dialler.ConnectAsync, cancel) : _dialler.DialAsync,
                 JudgeNetwork = _dialler.Judge,
                 AllowsPlaintext = plaintext,
@@ -145,25 +155,28 @@ public sealed partial class DataPlaneHost : IModuleMaker
             NowMs = () => BootClock.NowMs,
         });
         runtime.Start();
-        HostLog.Info("modules", "opened", ("module", desired.Module), ("directory", desired.Directory), ("state", recovered.DataState),
+        HostLog.Info("modules", "opened", ("module", desired.Module), ("directories", string.Join(", ", desired.Directories)), ("state", recovered.DataState),
             ("record", recovered.Record));
         return runtime;
     }
 
     /// <summary>Mounts of an earlier process whose modules are gone from this host end; their VMs are the guard's to end.</summary>
-    private void DropUnwanted(IReadOnlyCollection<string> wanted)
+    private void DropUnwanted(DesiredState desired)
     {
-        foreach (var module in _earlier?.Modules.Where(module => !wanted.Contains(module)) ?? [])
+        if (_earlier is not { Mounts: { Count: > 0 } mounts })
+            return;
+        var wanted = desired.Modules.SelectMany(module => module.Directories.Select((_, index) => HeldMount.KeyOf(module.Module, index))).ToHashSet();
+        foreach (var key in mounts.Where(key => !wanted.Contains(key)))
         {
-            if (_earlier!.Take(module) is { } held)
+            if (_earlier.Take(key) is { } held)
                 EndHeld(held);
         }
     }
 
     private void EndHeld(HeldMount held)
     {
-        ModuleFront.End(held);
-        _guard.Release(held.Module);
+        DirectoryFront.End(held);
+        _guard.Release(held.Key);
     }
 
     /// <summary>What a host knows of a module that it never had: the initial host's directory is the module as long as the record says that

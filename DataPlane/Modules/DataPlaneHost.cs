@@ -136,7 +136,7 @@ public sealed partial class DataPlaneHost : IAsyncDisposable
     {
         MeetPeer(desired);
         var modules = desired.Modules.ToDictionary(module => module.Module);
-        DropUnwanted(modules.Keys);
+        DropUnwanted(desired);
         foreach (var module in modules.Keys)
             _slots.TryAdd(module, new ModuleSlot(module, _identity.Host, this));
 

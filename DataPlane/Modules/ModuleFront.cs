@@ -1,170 +1,79 @@
-using System.Text;
 using Microsoft.Win32.SafeHandles;
-using Pollux.DataPlane.Fuse;
 using Pollux.DataPlane.Guard;
-using Pollux.DataPlane.Native;
-using Pollux.DataPlane.Telemetry;
 using Pollux.DataPlane.Volumes;
 
 namespace Pollux.DataPlane.Modules;
 
-/// <summary>Mounts and covers with FUSE. Mount calls block, so they run on pool threads, in order.</summary>
-/// <param name="exchanges">See <see cref="ExchangeNotes"/>; the module's own.</param>
-/// <param name="holder">Keeps the serving mount over the death of this process.</param>
-/// <param name="held">The mount of an earlier process, whose users wait: it lies on the directory until it is served again
-/// (<see cref="ServeAsync"/>) or given up (<see cref="CoverAsync"/>). This front's from now on.</param>
-public sealed class ModuleFront(string module, string directory, ExchangeNotes exchanges, IMountHolder holder, HeldMount? held) : IModuleFront
+/// <summary>Mounts and covers the directories of a module with FUSE, each by a <see cref="DirectoryFront"/>. Mount calls block, so they run on pool
+/// threads, in order.</summary>
+public sealed class ModuleFront : IModuleFront
 {
-    private static readonly TimeSpan ProbeTimeout = TimeSpan.FromSeconds(2);
-
-    /// <summary>By then the engine has answered whatever it held: what is not unmounted is aborted.</summary>
-    private static readonly TimeSpan UnmountTimeout = TimeSpan.FromSeconds(5);
-
-    private readonly string _source = module.Replace('/', '.');
-    private CoveredDirectory? _covered;
-    private CoverFileSystem? _cover;
-    private FuseSession? _coverSession;
-    private FuseSession? _serving;
+    private readonly DirectoryFront[] _directories;
     private FuseCompletions? _completions;
-    private FuseVolume? _volume;
-    private HeldMount? _held = held;
+
+    /// <param name="directories">In the order that both hosts know.</param>
+    /// <param name="exchangesDirectory">Where exchanges of names are noted (<see cref="ExchangeNotes"/>); each directory after the first has one of
+    /// its own beside it.</param>
+    /// <param name="holder">Keeps the serving mounts over the death of this process.</param>
+    /// <param name="held">The mounts of an earlier process, one for each directory in their order, or none; this front's from now on.</param>
+    public ModuleFront(
+        string module, IReadOnlyList<string> directories, string exchangesDirectory, IMountHolder holder, IReadOnlyList<HeldMount>? held)
+    {
+        _directories = new DirectoryFront[directories.Count];
+        for (var i = 0; i < _directories.Length; i++)
+        {
+            var exchanges = new ExchangeNotes(i == 0 ? exchangesDirectory : $"{exchangesDirectory}-{i + 1}");
+            _directories[i] = new DirectoryFront(module, directories[i], i, exchanges, holder, held?[i]);
+            _directories[i].Failed += reason => Failed?.Invoke(reason);
+        }
+    }
 
     public event Action<string>? Failed;
 
-    public SafeFileHandle Directory => _covered?.Handle ?? throw new InvalidOperationException($"The directory of {module} is not open.");
+    public IReadOnlyList<SafeFileHandle> Directories => [.. _directories.Select(static directory => directory.Directory)];
 
     /// <summary>Users of an earlier process wait for the volume, and have files open.</summary>
-    public bool HoldsUsers => Volatile.Read(ref _held) is not null;
-
-    /// <summary>Ends the mount of an earlier process: its users get errors. The dead mount goes on hiding the directory.</summary>
-    public static void End(HeldMount held)
-    {
-        using var covered = CoveredDirectory.Adopt(held.Path, held.Directory);
-        Unmount(covered, held);
-    }
+    public bool HoldsUsers => _directories.Any(static directory => directory.HoldsUsers);
 
     public Task OpenAsync(string explanation) => Task.Run(() =>
     {
-        if (_held is { } held)
+        var opened = 0;
+        try
         {
-            _cover = new CoverFileSystem(explanation);
-            _covered = CoveredDirectory.Adopt(held.Path, held.Directory);
-            // The guard keeps it for this process now.
-            holder.Hold(held);
-            return;
+            foreach (var directory in _directories)
+            {
+                directory.Open(explanation);
+                opened++;
+            }
         }
-
-        // Asked by its errno: a dead mount of a killed process is there, though it cannot be looked into; opening removes it.
-        if (IsMissing(directory))
-            System.IO.Directory.CreateDirectory(directory);
-        _cover = new CoverFileSystem(explanation);
-        _covered = CoveredDirectory.Open(directory, ProbeTimeout);
-        _coverSession = FuseSession.Start(_covered, _cover, new FuseSessionOptions { Source = _source, Workers = 1 });
+        catch
+        {
+            // It is tried again by another front. The mounts of an earlier process are the caller's to end.
+            foreach (var directory in _directories.Take(opened).Where(static directory => !directory.HoldsUsers))
+                directory.Close();
+            throw;
+        }
     });
 
     public IVolumeCompletions NewCompletions() => _completions = new FuseCompletions();
 
-    public Task ServeAsync(IModuleVolume volume) => Task.Run(() =>
-    {
-        Stop(ref _coverSession);
-        if (!HoldsUsers)
-            exchanges.Clear();
-        _volume = new FuseVolume(volume, _completions!) { GoesOn = HoldsUsers, Exchanges = exchanges };
-        var session = Begin(_volume, (volume as ILoopVolume)?.Loop);
-        _serving = session;
-        if (session.Connection is { } connection)
-            holder.Hold(new HeldMount(module, _covered!.Path, _covered.Handle, connection));
-        session.Ended.ContinueWith(
-            _ => ReportEnd(session), CancellationToken.None, TaskContinuationOptions.None, TaskScheduler.Default);
-    });
+    public Task ServeAsync(IModuleVolume volume) => ForEachAsync(directory => directory.Serve(volume, _completions!));
 
-    public Task SettleAsync() => _volume?.SettleAsync() ?? Task.CompletedTask;
+    public Task SettleAsync() => Task.WhenAll(_directories.Select(static directory => directory.SettleAsync()));
 
-    public Task CoverAsync() => Task.Run(() =>
-    {
-        GiveUpHeld();
-        StopServing();
-        _coverSession ??= FuseSession.Start(_covered!, _cover!, new FuseSessionOptions { Source = _source, Workers = 1 });
-    });
+    public Task CoverAsync() => ForEachAsync(static directory => directory.Cover());
 
     public void Explain(string explanation)
     {
-        if (_cover is { } cover && cover.Explanation != explanation)
-            cover.Explanation = explanation;
+        foreach (var directory in _directories)
+            directory.Explain(explanation);
     }
 
-    public Task CloseAsync() => Task.Run(() =>
+    public Task CloseAsync() => ForEachAsync(static directory => directory.Close());
+
+    private Task ForEachAsync(Action<DirectoryFront> step) => Task.Run(() =>
     {
-        GiveUpHeld();
-        StopServing();
-        Stop(ref _coverSession);
-        _covered?.Uncover();
-        _covered?.Dispose();
-        _covered = null;
+        foreach (var directory in _directories)
+            step(directory);
     });
-
-    private static unsafe bool IsMissing(string path)
-    {
-        Statx stat;
-        fixed (byte* name = Encoding.UTF8.GetBytes(path + '\0'))
-            return Libc.StatxAt(Libc.AtCurrentDirectory, name, 0, 0, &stat) != 0 && Libc.LastErrno == Native.Errno.ENOENT;
-    }
-
-    private FuseSession Begin(FuseVolume volume, FuseLoop? loop)
-    {
-        var options = FuseVolume.SessionOptions(_source);
-        if (_held is not { } held)
-            return FuseSession.Start(_covered!, volume, options, loop);
-        var session = FuseSession.Adopt(_covered!, held.Connection, volume, options, loop);
-        Volatile.Write(ref _held, null);
-        HostLog.Info("modules", "the users of the mount go on", ("module", module), ("directory", directory));
-        return session;
-    }
-
-    /// <summary>The directory's descriptor stays: it is this front's.</summary>
-    private void GiveUpHeld()
-    {
-        if (Interlocked.Exchange(ref _held, null) is not { } held)
-            return;
-        holder.Release(module);
-        Unmount(_covered!, held);
-    }
-
-    private static void Unmount(CoveredDirectory covered, HeldMount held)
-    {
-        try
-        {
-            FuseMount.Adopt(covered, held.Connection.Number).Unmount(TimeSpan.Zero);
-        }
-        catch (FuseException e)
-        {
-            HostLog.Warn("modules", "the mount of an earlier process is gone already", ("module", held.Module), ("reason", e.Message));
-        }
-
-        foreach (var device in held.Connection.Devices)
-            device.Dispose();
-    }
-
-    private void StopServing()
-    {
-        if (_serving is not null)
-            holder.Release(module);
-        Stop(ref _serving);
-    }
-
-    /// <summary>A session that ends while it is still ours was not ended by us.</summary>
-    private void ReportEnd(FuseSession session)
-    {
-        if (ReferenceEquals(Volatile.Read(ref _serving), session))
-            Failed?.Invoke(session.FaultCause is { } fault ? $"The mount failed: {fault.Message}" : "The mount was taken away by somebody.");
-    }
-
-    private void Stop(ref FuseSession? slot)
-    {
-        if (Interlocked.Exchange(ref slot, null) is not { } session)
-            return;
-        var outcome = session.Stop(UnmountTimeout);
-        if (outcome == UnmountOutcome.Aborted)
-            HostLog.Warn("modules", "the mount was in use and was aborted", ("module", module), ("directory", directory));
-    }
 }

@@ -76,7 +76,7 @@ public sealed partial class ModuleRuntime
     private ObservedProblem Held(WorkloadHold hold) => hold.IsIoError
         ? new ObservedProblem("vm.io-paused", "The VM is paused because its disk gives errors", Describe(RoleImpact.Paused),
             $"{hold.Text} Resumed {hold.Tries} times in vain.",
-            $"Make room on the file system of {_options.Directory} on this host: the VM then goes on by itself within some seconds. "
+            $"Make room on the file system of {string.Join(" or ", _options.Directories)} on this host: the VM then goes on by itself within some seconds. "
                 + "If only this host is full, pollux module swap moves the VM to the peer.")
         : new ObservedProblem("vm.paused-by-others", "The VM was paused by somebody else", Describe(RoleImpact.Paused), hold.Text,
             "Resume it with the tool that paused it (virsh resume), or stop and start the module.");

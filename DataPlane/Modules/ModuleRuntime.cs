@@ -65,7 +65,7 @@ public sealed partial class ModuleRuntime : IReplicationEvents, IAsyncDisposable
         _lane = new EngineLane(options.Module, reason => Put(new RoleInput.LocalFault(reason)));
         if (options.Vm is { } vm)
         {
-            var definition = Path.Combine(options.Directory, vm.DefinitionFile);
+            var definition = Path.Combine(options.Directories[0], vm.DefinitionFile);
             // Half of the margin is for pausing by the hypervisor, then the guard halts; the rest covers drift and the halt itself.
             _workload = new WorkloadRunner(options.Module, vm.Domain, options.Hypervisor, options.Guard, options.Timings.MarginMs / 2,
                 cancel => ReadDefinitionAsync(definition, cancel), OnWorkload, OnWorkloadNoted, options.NowMs, options.KeptVm);

@@ -11,9 +11,11 @@ public sealed record ModuleRuntimeOptions
 {
     /// <summary>Key <c>cluster/module</c>.</summary>
     public required string Module { get; init; }
-    public required string Directory { get; init; }
 
-    /// <summary>Null: nothing is started on top of the directory.</summary>
+    /// <summary>1 to 8; the first holds the VM's definition.</summary>
+    public required IReadOnlyList<string> Directories { get; init; }
+
+    /// <summary>Null: nothing is started on top of the directories.</summary>
     public required VmSpec? Vm { get; init; }
 
     /// <summary>Grain keys, <c>cluster/host</c>, as the record names them.</summary>

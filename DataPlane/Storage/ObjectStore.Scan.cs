@@ -84,13 +84,12 @@ public sealed unsafe partial class ObjectStore
 
     /// <summary>A directory is about to become part of a new module: its place in a former one counts no more. What lies in it is left alone.</summary>
     /// <exception cref="StorageException">The file system refuses it.</exception>
-    public static void Release(string path)
+    public static void Release(SafeHandle directory)
     {
-        fixed (byte* name = System.Text.Encoding.UTF8.GetBytes(path + '\0'), attribute = "trusted.pollux.id\0"u8)
-        {
-            if (Libc.LRemoveXattr(name, attribute) != 0 && Libc.LastErrno is not (Errno.ENODATA or Errno.ENOENT))
-                throw StorageException.FromLastErrno($"taking over {path} from its former module");
-        }
+        var error = WriteXattr((int)directory.DangerousGetHandle(), EntryName.Dot, "trusted.pollux.id"u8, null, 0);
+        // A file system without such attributes is refused when the store is opened, with what to do.
+        if (error is not (Errno.None or Errno.ENODATA or Errno.EOPNOTSUPP or Errno.EPERM))
+            throw new StorageException("taking over a directory from its former module", error);
     }
 
     private static ObjectStore Open(int[] descriptors, ObjectStoreOptions options)

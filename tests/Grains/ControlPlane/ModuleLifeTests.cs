@@ -123,9 +123,9 @@ public sealed class ModuleLifeTests(ControlPlaneHost host) : IClassFixture<Contr
         var pair = await Pair.CreateAsync(() => own.Grains);
         await pair.ModuleAsync("one", Pair.Spec("/vms/one", "one") with { FurtherDirectories = ["/z/one", "/a/one"] });
         await own.RestartAsync();
-        Assert.Equal(["/vms/one", "/z/one", "/a/one"], (await pair.Module("one").ReadAsync()).Spec!.Directories);
-        Assert.Equal(["/vms/one", "/z/one", "/a/one"], Assert.Single((await pair.Cluster.ReadAsync())!.Modules).Directories);
-        Assert.Equal(["/vms/one", "/z/one", "/a/one"], (await pair.Module("one").ReadOrderAsync())!.Spec.Directories);
+        Assert.Equal<string>(["/vms/one", "/z/one", "/a/one"], (await pair.Module("one").ReadAsync()).Spec!.Directories);
+        Assert.Equal<string>(["/vms/one", "/z/one", "/a/one"], Assert.Single((await pair.Cluster.ReadAsync())!.Modules).Directories);
+        Assert.Equal<string>(["/vms/one", "/z/one", "/a/one"], (await pair.Module("one").ReadOrderAsync())!.Spec.Directories);
         foreach (var taken in new[] { "/z/one", "/a", "/a/one/inner" })
             Assert.Equal("module.directory-taken", await RefusalAsync(Pair.Spec("/vms/two", "two") with { FurtherDirectories = ["/free", taken] }));
         Assert.Equal("module.directories-overlap", await RefusalAsync(Pair.Spec("/vms/two", "two") with { FurtherDirectories = ["/free", "/vms"] }));

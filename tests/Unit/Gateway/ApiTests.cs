@@ -98,7 +98,7 @@ public sealed class ApiTests(RunningServer server) : IClassFixture<RunningServer
             foreach (var host in new[] { a, b })
             {
                 var desired = await host.ReceiveAsync<DesiredState>(state => state.Modules.Length > 0);
-                Assert.Equal(["/vms/web", "/data/web", "/logs/web"], desired.Modules[0].Directories);
+                Assert.Equal<string>(["/vms/web", "/data/web", "/logs/web"], desired.Modules[0].Directories);
                 await host.SendAsync(new ObservedState(
                     desired.Version, true, [SessionClient.Observe(desired.Modules[0]) with { Preparation = new PreparationVerdict(true, null) }]));
             }

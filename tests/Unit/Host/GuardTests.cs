@@ -167,7 +167,7 @@ public sealed class GuardTests : IDisposable
             File.Delete(content);
             var earlier = EarlierGuard.Find(socketPath)!;
             Assert.Equal(new GuardedDomain(emulator.Domain, 7_000_000_000_000, GuardedPhase.Running), earlier.Domain(emulator.Domain));
-            Assert.Equal(["c1/vm1"], earlier.Modules);
+            Assert.Equal(["c1/vm1"], earlier.Mounts);
             var mount = earlier.Take("c1/vm1")!;
             Assert.Null(earlier.Take("c1/vm1"));
             Assert.Equal(("/with space/vm1", 77, negotiated, 2), (mount.Path, mount.Connection.Number, mount.Connection.Negotiated, mount.Connection.Devices.Count));

@@ -40,7 +40,7 @@ public sealed class ModuleRuntimeTests : IAsyncDisposable
         _runtime = new ModuleRuntime(new ModuleRuntimeOptions
         {
             Module = Module,
-            Directory = _directory,
+            Directories = [_directory],
             Vm = new VmSpec("vm1", "vm1.xml"),
             Self = Self,
             Peer = Peer,
@@ -432,7 +432,7 @@ public sealed class ModuleRuntimeTests : IAsyncDisposable
 
         public IModuleVolume? Mounted { get; private set; }
 
-        public SafeFileHandle Directory => throw new NotSupportedException();
+        public IReadOnlyList<SafeFileHandle> Directories => throw new NotSupportedException();
 
         public IModuleVolume Volume => this;
 

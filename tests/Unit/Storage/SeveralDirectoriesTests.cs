@@ -65,7 +65,7 @@ public sealed class SeveralDirectoriesTests : IDisposable
             bad.ShutDown();
             Assert.NotEqual(0, s.Store.FlushAll());
             s.Dispose();
-            ObjectStore.Release(good.Path);
+            StoreOf.Release(good.Path);
         }
     }
 
@@ -79,8 +79,8 @@ public sealed class SeveralDirectoriesTests : IDisposable
         Assert.Equal(StorageFault.OtherDirectories, Assert.Throws<StorageException>(() => StoreOf.Directories(two)).Fault);
         Assert.Equal(StorageFault.OtherDirectories, Assert.Throws<StorageException>(() => StoreOf.Directories(one, one)).Fault);
         StoreOf.Directories(one, two).Dispose();
-        ObjectStore.Release(one);
-        ObjectStore.Release(two);
+        StoreOf.Release(one);
+        StoreOf.Release(two);
         using var anew = new StoreDriver(StoreOf.Directories(two, one));
         Assert.Equal("b", anew.Read(anew.Lookup(Root, "b")));
     }

@@ -20,4 +20,11 @@ internal static class StoreOf
             handles.ForEach(static handle => handle.Dispose());
         }
     }
+
+    /// <summary>As when a new module takes the directory.</summary>
+    public static void Release(string path)
+    {
+        using var handle = CoveredDirectory.OpenPath(path);
+        ObjectStore.Release(handle);
+    }
 }
