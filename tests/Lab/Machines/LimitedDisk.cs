@@ -15,12 +15,13 @@ public sealed class LimitedDisk
     private string BallastPath => Path.Combine(_mountPoint, "ballast");
 
     /// <summary>Makes and mounts the file system; the host has to be off.</summary>
-    public static async Task<LimitedDisk> CreateAsync(LabHost host, long sizeBytes)
+    /// <param name="below">Null: it is the host's module folder; else a folder in that, on a file system of its own.</param>
+    public static async Task<LimitedDisk> CreateAsync(LabHost host, long sizeBytes, string? below = null)
     {
         if (host.IsOn)
             throw new LabException($"A disk cannot be changed while {host.Name} is on.");
-        var image = Path.Combine(host.Folder, "vms.img");
-        var mountPoint = Path.Combine(host.Folder, "vms");
+        var image = Path.Combine(host.Folder, below is null ? "vms.img" : $"vms-{below}.img");
+        var mountPoint = Path.Combine(host.Folder, "vms", below ?? "");
         Directory.CreateDirectory(mountPoint);
         await using (var file = File.Create(image))
             file.SetLength(sizeBytes);

@@ -2,8 +2,8 @@ using Pollux.Lab.Machines;
 
 namespace Pollux.Lab.Product;
 
-/// <summary>A mirror module without a VM: its directory is served on the primary and mirrored to the peer, and programs of the lab work in
-/// it.</summary>
+/// <summary>A mirror module without a VM: its directories are served on the primary and mirrored to the peer, and programs of the lab work in
+/// them.</summary>
 public sealed class ServedModule
 {
     /// <summary>A kernel tells of the last closing of a file a moment after close(2) has returned; its times are equal after that.</summary>
@@ -11,20 +11,28 @@ public sealed class ServedModule
 
     private readonly PolluxPair _pair;
 
-    private ServedModule(PolluxPair pair, string name) => (_pair, Name) = (pair, name);
+    private ServedModule(PolluxPair pair, string name, IEnumerable<string> furtherFolders)
+    {
+        (_pair, Name) = (pair, name);
+        Folders = [Folder, .. furtherFolders];
+    }
 
     public string Name { get; }
 
+    /// <summary>The first directory.</summary>
     public string Folder => $"{LabHost.ModulesFolder}/{Name}";
+
+    /// <summary>All directories in their order.</summary>
+    public IReadOnlyList<string> Folders { get; }
 
     /// <summary>cluster/module, as the CLI wants it.</summary>
     public string Key => $"{PolluxPair.Cluster}/{Name}";
 
-    public static async Task<ServedModule> CreateAsync(PolluxPair pair, string name, string primary)
+    public static async Task<ServedModule> CreateAsync(PolluxPair pair, string name, string primary, params string[] furtherFolders)
     {
-        var module = new ServedModule(pair, name);
-        await pair.Machines[primary].CheckAsync("mkdir", "-p", module.Folder);
-        (await pair.CliAsync("module", "create", module.Key, "--directory", module.Folder, "--primary", primary)).OrThrow();
+        var module = new ServedModule(pair, name, furtherFolders);
+        await pair.Machines[primary].CheckAsync(["mkdir", "-p", .. module.Folders]);
+        (await pair.CliAsync(["module", "create", module.Key, .. module.Folders.SelectMany(folder => (string[])["--directory", folder]), "--primary", primary])).OrThrow();
         (await pair.CliAsync("module", "start", module.Key, "--wait", "60s")).OrThrow();
         return module;
     }
@@ -51,7 +59,9 @@ public sealed class ServedModule
         {
             return await Eventually.GetAsync("the copies are equal", SettledMax, async () =>
             {
-                last = await DirectoryComparison.CompareAsync(_pair.Machines.Hosts[0].OnMachine(Folder), _pair.Machines.Hosts[1].OnMachine(Folder));
+                var (one, other) = (_pair.Machines.Hosts[0], _pair.Machines.Hosts[1]);
+                last = [.. (await Task.WhenAll(Folders.Select(folder =>
+                    DirectoryComparison.CompareAsync(one.OnMachine(folder), other.OnMachine(folder))))).SelectMany(static differences => differences)];
                 return last.Count == 0 ? last : null;
             }, pause: TimeSpan.FromMilliseconds(500));
         }
