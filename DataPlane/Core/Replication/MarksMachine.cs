@@ -160,6 +160,14 @@ internal sealed class MarksMachine
         return AskCheckpoint();
     }
 
+    /// <summary>The disk of a host has failed: a flush that it confirmed shortly before may have lost what it covered (a file system whose
+    /// journal is aborted meanwhile may not say so). Every extent of the log is marked as missing there, as after a crash.</summary>
+    public void SuspectActive()
+    {
+        foreach (var entry in index.Keys)
+            Map.Mark(entry.Range, MarkKinds.Dirty);
+    }
+
     /// <summary>Empties the log: no extent in it has to be suspected any more, since a checkpoint holds all marks. Nothing is pinned.</summary>
     public void EmptyLog()
     {

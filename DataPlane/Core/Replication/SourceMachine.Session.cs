@@ -165,7 +165,10 @@ public sealed partial class SourceMachine
                 ForgetFlushDeadline(ref _operations[header.OffsetBytes]);
                 return true;
             case FrameKind.Failed:
-                LoseSession($"the peer could not apply: {(Failure.Read(payload) ?? new Failure(0, "no reason given")).Reason}");
+                var failure = Failure.Read(payload) ?? new Failure(0, "no reason given");
+                if (LinuxError.IsDiskFault(failure.ErrorNumber))
+                    _marks.SuspectActive();
+                LoseSession($"the peer could not apply: {failure.Reason}");
                 return true;
             case FrameKind.HashAnswer:
                 return TakeHash(payload);

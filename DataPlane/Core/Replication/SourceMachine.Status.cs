@@ -58,8 +58,9 @@ public sealed partial class SourceMachine
         {
             return;
         }
-        else if (_marks.Failure is not null)
+        else if (_fault || _marks.Failure is not null)
         {
+            // The files stay as they are, as after a crash: what a failed disk called stable shortly before may be lost.
             if (_marks.Idle)
                 End();
         }

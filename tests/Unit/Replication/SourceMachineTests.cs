@@ -374,6 +374,23 @@ public sealed class SourceMachineTests
         Assert.Equal(0, A.Completed[1]);
     }
 
+    /// <summary>ext4 whose journal is aborted while it makes written blocks valid tells the flush nothing of it.</summary>
+    [Fact]
+    public void What_a_disk_called_stable_shortly_before_it_failed_is_copied_again()
+    {
+        _pair.ServeMirrored();
+        var file = _pair.Create("f");
+        A.Write(1, file, 0, MachinePair.Bytes(4096));
+        A.Flush(2, file);
+        _pair.Run();
+        Assert.Equal((0, 0L), (A.Completed[2], A.Source!.Status.DirtyBytes));
+        B.Fails = static (what, _) => what == "write" ? LinuxError.ReadOnly : 0;
+        A.Write(3, file, 8 << 20, MachinePair.Bytes(4096));
+        _pair.Run();
+        _pair.Exclude();
+        Assert.Equal(2L * LogEntry.ExtentBytes, A.Source!.Status.DirtyBytes);
+    }
+
     [Fact]
     public void Mutations_are_applied_one_at_a_time_and_in_the_same_order()
     {
