@@ -155,9 +155,8 @@ public sealed partial class SourceMachine
         var (here, there) = (operation.HashHere.HashedBytes, operation.HashThere.HashedBytes);
         if (there < 0)
         {
-            // The peer does not have the file, which its entry has told, unless it went since.
-            _verify.TreeDiffers = true;
-            Found(new ObjectRange(part.Object, part.OffsetBytes, here));
+            // The peer does not have the file: its entry has told so before, or it was removed since the request was sent.
+            _verify.SkippedBytes = Math.Min(_verify.SkippedBytes + part.LengthBytes, _verify.TotalBytes);
             return DropCopy(slot);
         }
         if (here != there)
