@@ -55,12 +55,12 @@ public sealed partial class SourceMachine
         return true;
     }
 
-    /// <summary>What a repair sends is not kept.</summary>
+    /// <summary>What a repair sends is not kept: from the refusal of its write until the peer has acknowledged all of it.</summary>
     private bool RepairRuns()
     {
         foreach (ref readonly var operation in _operations.AsSpan())
         {
-            if (operation.Step is Step.Repair or Step.RepairSend)
+            if (operation is { Kind: OperationKind.Write, Errno: not 0 })
                 return true;
         }
         return false;

@@ -206,6 +206,25 @@ public sealed class ResumptionTests
         Assert.Single(A.Events, static e => e.StartsWith("lost", StringComparison.Ordinal));
     }
 
+    /// <summary>The peer has what was really left of it, and lacks the length of the file.</summary>
+    [Fact]
+    public void A_refused_write_whose_repair_is_not_acknowledged_ends_the_session()
+    {
+        A.Fails = static (what, _) => what == "write" ? LinuxError.NoSpace : 0;
+        A.Held = static what => what == "send Mutation";
+        A.Write(1, _file, 0, MachinePair.Bytes(4096));
+        _pair.Run();
+        Assert.DoesNotContain(1UL, A.Completed.Keys);
+        A.Link!.Break("cut");
+        A.Fails = static (_, _) => 0;
+        A.Held = static _ => false;
+        _pair.Pass(500);
+        Assert.Single(A.Events, static e => e.StartsWith("lost", StringComparison.Ordinal));
+        _pair.Exclude();
+        Assert.Equal(LinuxError.NoSpace, A.Completed[1]);
+        Assert.NotEqual(0, A.Source!.Status.DirtyBytes);
+    }
+
     [Fact]
     public void A_link_that_ends_again_and_again_gets_no_more_time_than_one_that_stays_away()
     {
