@@ -52,7 +52,7 @@ public sealed class FaultTests(PairStage stage)
         var scene = await stage.ReadyAsync();
         var since = DateTimeOffset.UtcNow;
         var frozen = scene.Pair.DataPlanes[scene.Primary.Name];
-        frozen.Freeze();
+        await frozen.FreezeAsync();
         await scene.Module.WaitForBootAsync(scene.Secondary.Name, since);
         Assert.Null(ExecutionObserver.ProcessOf(scene.Primary, scene.Module.Name));
         frozen.Thaw();

@@ -73,6 +73,23 @@ public sealed class HarnessTests
         Assert.True((await lab["a"].ExecAsync(write)).Succeeded);
     }
 
+    [LabFact]
+    public async Task A_host_with_a_process_that_is_or_was_frozen_can_be_switched_off()
+    {
+        await using var lab = await VirtualLab.CreateAsync(["a"]);
+        foreach (var thawed in (bool[])[false, true])
+        {
+            await lab["a"].StartAsync();
+            var process = lab["a"].Spawn("sleeper", ["sleep", "86400"]);
+            await Eventually.TrueAsync("it runs", TimeSpan.FromSeconds(10), () => process.ProcessId is not null);
+            await process.FreezeAsync();
+            if (thawed)
+                process.Thaw();
+            await lab["a"].PowerOffAsync();
+            Assert.False(lab["a"].IsOn);
+        }
+    }
+
     private static async Task<bool> ReachesAsync(LabHost from, LabHost to) =>
         (await from.ExecAsync(["arping", "-q", "-c", "3", "-f", "-w", "1", "-I", "eth0", to.Address.ToString()])).Succeeded;
 

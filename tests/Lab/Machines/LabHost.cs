@@ -96,7 +96,9 @@ public sealed class LabHost
         var init = InitProcessId;
         await _network.UnplugAsync(Name);
         Signals.Send(init, Signals.Kill);
-        await Eventually.TrueAsync($"every process of {Name} is gone", TimeSpan.FromSeconds(30), () => !ProcFs.IsAlive(init));
+        foreach (var process in _processes)
+            process.LetGo();
+        await Eventually.TrueAsync($"every process of {Name} is gone", TimeSpan.FromSeconds(10), () => !ProcFs.IsAlive(init));
         await Shell.CheckAsync("ip", "netns", "del", _network.NamespaceOf(Name));
         _init = null;
         foreach (var process in _processes)

@@ -90,10 +90,27 @@ public sealed class LabProcess : IAsyncDisposable
         await WaitForEndAsync(TimeSpan.FromSeconds(10));
     }
 
-    /// <summary>SIGSTOP: the process is there and does nothing, as under a hypervisor that stalls; undone by <see cref="Thaw"/>.</summary>
-    public void Freeze() => Signals.Send(ProcessId ?? throw new LabException($"{Name} has ended."), Signals.Stop);
+    /// <summary>SIGSTOP: the process is there and does nothing, as under a hypervisor that stalls; undone by <see cref="Thaw"/>.
+    /// nsenter(1) stops itself when its child has stopped; waited for, so that <see cref="Thaw"/> finds it so.</summary>
+    public async Task FreezeAsync()
+    {
+        Signals.Send(ProcessId ?? throw new LabException($"{Name} has ended."), Signals.Stop);
+        await Eventually.TrueAsync($"{Name} is frozen", TimeSpan.FromSeconds(5), () => ProcFs.State(_outer.Id) is 'T');
+    }
 
-    public void Thaw() => Signals.Send(ProcessId ?? throw new LabException($"{Name} has ended."), Signals.Continue);
+    public void Thaw()
+    {
+        Signals.Send(ProcessId ?? throw new LabException($"{Name} has ended."), Signals.Continue);
+        Signals.Send(_outer.Id, Signals.Continue);
+    }
+
+    /// <summary>Ends the nsenter(1) that waits for the process outside the host. A process namespace does not end before everything in it has
+    /// been reaped, and one that is stopped, with a frozen child, reaps nothing.</summary>
+    internal void LetGo()
+    {
+        if (!HasExited)
+            Signals.Send(_outer.Id, Signals.Kill);
+    }
 
     /// <summary>SIGTERM, as a service manager stops it.</summary>
     public void Terminate() => Signals.Send(ProcessId ?? throw new LabException($"{Name} has ended."), Signals.Terminate);
