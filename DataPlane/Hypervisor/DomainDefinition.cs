@@ -38,6 +38,30 @@ public static class DomainDefinition
         return document.ToString();
     }
 
+    /// <summary>What of this host's storage the VM cannot start or go on without: disks, UEFI variables, kernel and initial RAM disk. Storage
+    /// behind a network is the same from both hosts and is left out; so are media that libvirt may leave away (startupPolicy "optional")
+    /// and the firmware, which the system brings.</summary>
+    /// <param name="definition">As <see cref="Complete"/> gave it.</param>
+    /// <returns>A name, for example <c>disk vda</c>, and an absolute path; what is no file has the words of the definition for a path.</returns>
+    public static IReadOnlyList<(string What, string Path)> LocalStorage(string definition)
+    {
+        var root = XDocument.Parse(definition).Root!;
+        var found = new List<(string, string)>();
+        foreach (var disk in root.Elements("devices").Elements("disk"))
+        {
+            // An empty drive has no source.
+            if ((string?)disk.Attribute("type") is "network" or "vhostuser" or null || disk.Element("source") is not { HasAttributes: true } source
+                || (string?)source.Attribute("startupPolicy") == "optional")
+                continue;
+            found.Add(($"disk {(string?)disk.Element("target")?.Attribute("dev")}",
+                (string?)source.Attribute("file") ?? string.Join(' ', source.Attributes().Select(static one => one.Value))));
+        }
+        foreach (var name in (string[])["nvram", "kernel", "initrd"])
+            if (root.Element("os")?.Element(name) is { } file && ((string?)file.Element("source")?.Attribute("file") ?? file.Value.Trim()) is { Length: > 0 } path)
+                found.Add((name, path));
+        return found;
+    }
+
     /// <summary>A name-based UUID (RFC 9562 section 5.8: version 8, custom).</summary>
     private static Guid Uuid(string module)
     {

@@ -99,16 +99,8 @@ internal static class ModulePreparation
     }
 
     /// <summary>The same once more with symbolic links resolved, as far as the directories are there.</summary>
-    private static ObservedProblem? Nested(PreparationQuestion question)
-    {
-        return Overlapping(question.Directories, [.. question.Directories.Select(Real)]);
-
-        static string Real(string directory)
-        {
-            var there = Existing(directory);
-            return CoveredDirectory.Resolve(there).TrimEnd('/') + directory[there.TrimEnd('/').Length..];
-        }
-    }
+    private static ObservedProblem? Nested(PreparationQuestion question) =>
+        Overlapping(question.Directories, [.. question.Directories.Select(Real)]);
 
     private static ObservedProblem? Overlapping(IReadOnlyList<string> names, IReadOnlyList<string> paths)
     {
@@ -238,6 +230,15 @@ internal static class ModulePreparation
             return Refusal("vm.definition-invalid", "The VM's definition is not valid", $"{file}: {e.Message}.", "Correct the file, then try again.");
         }
 
+        var outside = DomainDefinition.LocalStorage(definition)
+            .Where(one => !question.Directories.Any(directory => Inside(Real(one.Path), Real(directory)))).ToList();
+        if (outside.Count > 0)
+        {
+            return Refusal("vm.storage-outside", "The VM's storage is not in the module's directory",
+                $"{file} names {string.Join(", ", outside.Select(static one => $"{one.What}: {one.Path}"))}; that is on this host only.",
+                $"Move it into {question.Directories[0]} and correct the definition; give a medium that the VM can do without startupPolicy='optional'.");
+        }
+
         var running = await hypervisor.LookAsync(vm.Domain, cancel).ConfigureAwait(false);
         if (running.State is DomainState.Running or DomainState.Paused)
         {
@@ -253,6 +254,18 @@ internal static class ModulePreparation
                 "Correct the definition; 'virsh define --validate' shows the same."),
             _ => Refusal("vm.no-hypervisor", "No hypervisor answers", answer.Text, "Check libvirt on this host, then try again."),
         };
+    }
+
+    /// <summary>A path with symbolic links resolved, as far as it is there.</summary>
+    private static string Real(string path)
+    {
+        if (!Path.IsPathFullyQualified(path))
+            return path;
+        if (new FileInfo(path) is { LinkTarget: not null } link)
+            path = link.ResolveLinkTarget(returnFinalTarget: true)!.FullName;
+        path = Path.GetFullPath(path);
+        var there = Existing(path);
+        return CoveredDirectory.Resolve(there).TrimEnd('/') + path[there.TrimEnd('/').Length..];
     }
 
     private static bool Inside(string path, string directory) =>

@@ -70,6 +70,29 @@ public sealed class PreparationTests : IDisposable
     public async Task A_definition_of_something_else_is_refused(string definition, string code) =>
         Assert.Equal(code, await CheckAsync(Source(WithDefinition(definition))));
 
+    [Theory]
+    [InlineData("<devices><disk type='file'><source file='DIR/a.qcow2'/><target dev='vda'/></disk></devices>", null)]
+    [InlineData("<devices><disk type='network'><source protocol='rbd' name='p/i'/><target dev='vda'/></disk></devices>", null)]
+    [InlineData("<devices><disk type='file' device='cdrom'><target dev='sda'/></disk></devices>", null)]
+    [InlineData("<devices><disk type='file' device='cdrom'><source file='/srv/x.iso' startupPolicy='optional'/><target dev='sda'/></disk></devices>", null)]
+    [InlineData("<devices><disk type='file' device='cdrom'><source file='/srv/x.iso'/><target dev='sda'/></disk></devices>", "disk sda: /srv/x.iso")]
+    [InlineData("<devices><disk type='file'><source file='DIR/../a.qcow2'/><target dev='vda'/></disk></devices>", "disk vda: ")]
+    [InlineData("<devices><disk type='file'><source file='DIR/link'/><target dev='vda'/></disk></devices>", "disk vda: ")]
+    [InlineData("<devices><disk type='block'><source dev='/dev/sdb'/><target dev='vdb'/></disk></devices>", "disk vdb: /dev/sdb")]
+    [InlineData("<devices><disk type='volume'><source pool='default' volume='a'/><target dev='vdb'/></disk></devices>", "disk vdb: default a")]
+    [InlineData("<os><nvram template='/usr/share/OVMF/V.fd'>/var/lib/libvirt/qemu/nvram/vm1.fd</nvram></os>", "nvram: /var/lib/libvirt/qemu/nvram/vm1.fd")]
+    [InlineData("<os><loader readonly='yes' type='pflash'>/usr/share/OVMF/C.fd</loader><nvram>DIR/vars.fd</nvram></os>", null)]
+    public async Task A_vm_whose_storage_the_other_host_would_not_have_is_refused_by_name(string content, string? cause)
+    {
+        var directory = WithDefinition("");
+        File.WriteAllText(Path.Combine(_root, "elsewhere"), "");
+        File.CreateSymbolicLink(Path.Combine(directory, "link"), Path.Combine(_root, "elsewhere"));
+        File.WriteAllText(Path.Combine(directory, "vm1.xml"), $"<domain><name>vm1</name>{content.Replace("DIR", directory, StringComparison.Ordinal)}</domain>");
+        var verdict = await ModulePreparation.CheckAsync(Source(directory), _hypervisor, CancellationToken.None);
+        Assert.Equal(cause is null ? null : "vm.storage-outside", verdict.Problem?.Code);
+        Assert.Contains(cause ?? "", verdict.Problem?.Cause ?? "");
+    }
+
     [Fact]
     public async Task A_definition_that_the_hypervisor_refuses_is_refused_with_its_words()
     {
