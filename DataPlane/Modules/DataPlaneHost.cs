@@ -1,5 +1,4 @@
 using System.Collections.Concurrent;
-using System.Net;
 using System.Net.Sockets;
 using Pollux.DataPlane.Control;
 using Pollux.DataPlane.Core.Roles;
@@ -68,7 +67,7 @@ public sealed partial class DataPlaneHost : IAsyncDisposable
         _tls = new HostTls(identity);
         _cache = new DesiredStateCache(options.DataDirectory);
         _control = new ControlLink(identity, _tls, Hello, this, new ControlLinkOptions());
-        _peers = new PeerLink(_tls, identity.Host, new IPEndPoint(IPAddress.Any, options.PeerPort), this);
+        _peers = new PeerLink(_tls, identity.Host, PeerAddress.EveryOf(options.PeerPort), this);
         _dialler = new ReplicationDialler(_tls, _peers, ReplicationSilenceMax);
         _addresses = new OwnAddresses(identity, options);
         PeerMetrics.Show(_peers);
@@ -85,7 +84,7 @@ public sealed partial class DataPlaneHost : IAsyncDisposable
             HostLog.Warn("hypervisor", "libvirt does not answer: modules with a VM cannot run on this host");
         _peers.Start();
         _replication = new ReplicationListener(
-            new IPEndPoint(IPAddress.Any, _options.ReplicationPort), _tls.AcceptAsync,
+            PeerAddress.EveryOf(_options.ReplicationPort), _tls.AcceptAsync,
             module => _slots.TryGetValue(module, out var slot) ? slot.Runtime?.Engine as ReplicationEngine : null, ReplicationSilenceMax);
         _desired = _cache.Load();
         _control.Start();

@@ -1,4 +1,5 @@
 using System.Net;
+using System.Net.Sockets;
 
 namespace Pollux.DataPlane.Peers;
 
@@ -14,6 +15,9 @@ public static class PeerAddress
         var host = text[..colon].Trim('[', ']');
         return IPAddress.TryParse(host, out var address) ? new IPEndPoint(address, port) : new DnsEndPoint(host, port);
     }
+
+    /// <summary>Where a host listens: on all of its addresses, of IPv6 (and, a listener being of both kinds, IPv4) where the kernel has it.</summary>
+    public static IPEndPoint EveryOf(int port) => new(Socket.OSSupportsIPv6 ? IPAddress.IPv6Any : IPAddress.Any, port);
 
     public static string Format(string address, int port) =>
         address.Contains(':', StringComparison.Ordinal) && !address.StartsWith('[') ? $"[{address}]:{port}" : $"{address}:{port}";

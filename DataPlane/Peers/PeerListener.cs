@@ -36,6 +36,8 @@ internal sealed class PeerListener : IAsyncDisposable
     {
         (_tls, _self, _tempo, _received, _ended) = (tls, self, tempo, received, ended);
         _listener = new TcpListener(listen);
+        if (listen.AddressFamily == AddressFamily.InterNetworkV6)
+            _listener.Server.DualMode = true;
     }
 
     public IPEndPoint EndPoint => (IPEndPoint)_listener.LocalEndpoint;

@@ -33,6 +33,8 @@ public sealed class ReplicationListener : IAsyncDisposable
     {
         (_authenticate, _engineOf, _silenceMax) = (authenticate, engineOf, silenceMax);
         _listener = new Socket(endPoint.AddressFamily, SocketType.Stream, ProtocolType.Tcp);
+        if (endPoint.AddressFamily == AddressFamily.InterNetworkV6)
+            _listener.DualMode = true;
         _listener.Bind(endPoint);
         _listener.Listen(GreetingMax);
         _accepting = AcceptAsync();
