@@ -48,8 +48,7 @@ internal sealed unsafe class EventLoop : IDisposable
     /// <summary>Posted works per turn: sources are served between them.</summary>
     private const int WorksPerTurnMax = 256;
 
-    /// <summary>How long the loop looks, giving its core to whoever wants it, before it sleeps, while waits have been shorter than that,
-    /// microseconds: putting a thread and its core to sleep and waking both takes 15 to 40 here, which a lone writer pays at each hop.</summary>
+    /// <summary>The longest look of <see cref="LookPolicy"/>, microseconds.</summary>
     private const int LookUs = 100;
 
     private static readonly long LookTicks = Stopwatch.Frequency * LookUs / 1_000_000;
@@ -66,7 +65,7 @@ internal sealed unsafe class EventLoop : IDisposable
     private bool _ended;
     private long _turnBeganMs;
     private long _turns;
-    private long _meanWaitTicks = LookTicks;
+    private LookPolicy _look = new(LookTicks);
 
     /// <param name="faulted">Something threw on the loop's thread: the loop has ended. Told on that thread.</param>
     public EventLoop(string name, ILoopOwner owner, Action<Exception> faulted)
@@ -263,7 +262,7 @@ internal sealed unsafe class EventLoop : IDisposable
         var beganTicks = Stopwatch.GetTimestamp();
         var ready = 0;
         var waitedTicks = 0L;
-        if (_meanWaitTicks < LookTicks)
+        if (_look.Looks)
         {
             while ((ready = LoopNative.Poll(descriptors, (nuint)count, 0)) == 0 && waitedTicks < LookTicks)
             {
@@ -274,9 +273,9 @@ internal sealed unsafe class EventLoop : IDisposable
         if (ready == 0)
         {
             ready = LoopNative.Poll(descriptors, (nuint)count, timeoutMs);
-            waitedTicks = Math.Min(Stopwatch.GetTimestamp() - beganTicks, 4 * LookTicks);
+            waitedTicks = Stopwatch.GetTimestamp() - beganTicks;
         }
-        _meanWaitTicks += (waitedTicks - _meanWaitTicks) / 8;
+        _look.Waited(waitedTicks);
         return ready;
     }
 
