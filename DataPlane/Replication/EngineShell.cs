@@ -19,7 +19,7 @@ namespace Pollux.DataPlane.Replication;
 internal abstract partial class EngineShell : IEngineEffects, IEngineSurroundings
 {
     /// <summary>Slots of the activity log.</summary>
-    public const int LogSlots = 1024;
+    public const int LogSlots = 4096;
 
     private readonly TaskCompletionSource _stopped = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private readonly List<EngineEvent> _events = [];

@@ -27,18 +27,18 @@ try
             return await ReplicationBenchmark.RunAsync(BenchmarkOptions.Parse(options));
         case ["bench", "metadata", .. var wishes]:
             string? json = null, directory = null;
-            var withCrashes = true;
+            var withLab = true;
             for (var i = 0; i < wishes.Length; i++)
             {
                 switch (wishes[i])
                 {
                     case "--json" when i + 1 < wishes.Length: json = wishes[++i]; break;
                     case "--directory" when i + 1 < wishes.Length: directory = wishes[++i]; break;
-                    case "--no-crashes": withCrashes = false; break;
-                    default: throw new LabException($"Unknown option '{wishes[i]}': bench metadata [--json FILE] [--directory DIR] [--no-crashes]");
+                    case "--no-lab": withLab = false; break;
+                    default: throw new LabException($"Unknown option '{wishes[i]}': bench metadata [--json FILE] [--directory DIR] [--no-lab]");
                 }
             }
-            return await MetadataBenchmark.RunAsync(json, directory, withCrashes);
+            return await MetadataBenchmark.RunAsync(json, directory, withLab);
         case ["bench", "hot-path"]:
             return await HotPathBenchmark.RunAsync();
         case ["link", "serve"]:

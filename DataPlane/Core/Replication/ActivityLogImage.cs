@@ -65,10 +65,10 @@ public sealed class ActivityLogImage
         return image;
     }
 
-    /// <summary>Reads a log. Never throws, whatever the bytes are.</summary>
+    /// <summary>Reads a log of as many slots as its header says. Never throws, whatever the bytes are.</summary>
     /// <param name="damage">What is wrong with it: everything may differ then.</param>
     /// <param name="newerVersion">Not 0: a newer version of Pollux wrote it; it must be left as it is.</param>
-    public static ActivityLogImage? Read(ReadOnlySpan<byte> image, int slots, out string? damage, out int newerVersion)
+    public static ActivityLogImage? Read(ReadOnlySpan<byte> image, out string? damage, out int newerVersion)
     {
         newerVersion = 0;
         damage = "the header of the activity log is damaged";
@@ -85,8 +85,9 @@ public sealed class ActivityLogImage
         if (version < 1)
             return null;
         damage = "the activity log has another size than its header says";
-        if (BinaryPrimitives.ReadInt32LittleEndian(image[12..]) != slots || BinaryPrimitives.ReadInt32LittleEndian(image[16..]) != LogEntry.ExtentBytes
-            || image.Length != SectorBytes * (1 + 2 * (slots / SlotsPerGroup)))
+        var slots = BinaryPrimitives.ReadInt32LittleEndian(image[12..]);
+        if (slots <= 0 || slots % SlotsPerGroup != 0 || BinaryPrimitives.ReadInt32LittleEndian(image[16..]) != LogEntry.ExtentBytes
+            || image.Length != SectorBytes * (1 + 2L * (slots / SlotsPerGroup)))
             return null;
         var log = new ActivityLogImage(slots) { WasOlderVersion = version < Version };
         for (var group = 0; group < log.Groups; group++)

@@ -33,6 +33,7 @@ public sealed class RecoveredMarks
 
     /// <param name="checkpoint">Bytes of the file; null if there is none.</param>
     /// <param name="log">Bytes of the file; null if there is none.</param>
+    /// <param name="slots">Of the activity log from now on. What a log of another size holds goes to the checkpoint, and an empty one replaces it.</param>
     /// <param name="part">What the host is about to be: a claim of the other part ends.</param>
     /// <param name="refusal">Not null: a newer version of Pollux wrote a file. Nothing may be changed; the module cannot be opened.</param>
     public static RecoveredMarks? Read(ReadOnlyMemory<byte>? checkpoint, ReadOnlyMemory<byte>? log, int slots, ResyncPart part, out string? refusal)
@@ -40,7 +41,7 @@ public sealed class RecoveredMarks
         var stored = checkpoint is { } bytes ? CheckpointImage.Read(bytes.Span) : CheckpointImage.Damaged("there is no checkpoint of the dirty marks");
         string? damage = "there is no activity log";
         var newer = 0;
-        var opened = log is { } logBytes ? ActivityLogImage.Read(logBytes.Span, slots, out damage, out newer) : null;
+        var opened = log is { } logBytes ? ActivityLogImage.Read(logBytes.Span, out damage, out newer) : null;
         refusal = stored.NewerVersion > 0 ? Newer("checkpoint of the dirty marks", stored.NewerVersion, CheckpointImage.Version)
             : newer > 0 ? Newer("activity log", newer, ActivityLogImage.Version)
             : null;
@@ -49,18 +50,22 @@ public sealed class RecoveredMarks
         var everything = stored.EverythingMayDiffer || damage is not null;
         // Without a log the marks since the checkpoint are lost, so no claim stands on them.
         var claim = stored.Claim.Part == part && damage is null ? stored.Claim : ResyncClaim.None;
-        var active = opened is null ? [] : opened.Entries.Where(static entry => entry.Object != 0).Select(static entry => entry.Range);
-        return new(opened ?? ActivityLogImage.Read(ActivityLogImage.Empty(slots), slots, out _, out _)!)
+        IReadOnlyList<ObjectRange> ranges = opened is null ? stored.Ranges
+            : [.. stored.Ranges, .. opened.Entries.Where(static entry => entry.Object != 0).Select(static entry => entry.Range)];
+        var kept = opened?.Entries.Length == slots ? opened : null;
+        var durable = kept is null ? ranges : stored.Ranges;
+        var empty = kept is null ? ActivityLogImage.Empty(slots) : null;
+        return new(kept ?? ActivityLogImage.Read(empty, out _, out _)!)
         {
-            Ranges = [.. stored.Ranges, .. active],
-            CheckpointRanges = stored.Ranges,
+            Ranges = ranges,
+            CheckpointRanges = durable,
             EverythingMayDiffer = everything,
             Claim = claim,
             Damage = stored.Damage ?? damage,
-            CheckpointToStore = stored.Damage is not null || damage is not null || claim != stored.Claim
-                ? CheckpointImage.Write(stored.Ranges, everything, claim)
+            CheckpointToStore = kept is null || stored.Damage is not null || claim != stored.Claim
+                ? CheckpointImage.Write(durable, everything, claim)
                 : null,
-            LogToStore = opened is null ? ActivityLogImage.Empty(slots) : opened.WasOlderVersion ? opened.Whole() : null,
+            LogToStore = empty ?? (kept!.WasOlderVersion ? kept.Whole() : null),
         };
     }
 

@@ -10,7 +10,7 @@ using Pollux.Lab.Scenarios;
 namespace Pollux.Lab.Benchmarks;
 
 /// <summary>What the durable metadata of a module costs: the activity log and the checkpoint of the dirty ranges on this machine's disk, and,
-/// on hosts of the lab, how much is copied again after the primary has lost power.</summary>
+/// on hosts of the lab, what writers pay for activations and how much is copied again after the primary has lost power.</summary>
 public static class MetadataBenchmark
 {
     private const int Activations = 4000;
@@ -22,8 +22,8 @@ public static class MetadataBenchmark
     private static readonly int[] RangeCounts = [1_000, 10_000, 100_000, 1_000_000];
 
     /// <param name="directory">On the file system that is measured; by default /var/tmp.</param>
-    /// <param name="withCrashes">Also power off primaries; needs root and the lab.</param>
-    public static async Task<int> RunAsync(string? jsonPath, string? directory, bool withCrashes)
+    /// <param name="withLab">Also what a mirrored module shows; needs root.</param>
+    public static async Task<int> RunAsync(string? jsonPath, string? directory, bool withLab)
     {
         var folder = Directory.CreateDirectory(Path.Combine(directory ?? "/var/tmp", $"pollux-metadata-{Environment.ProcessId}")).FullName;
         MetadataReport report;
@@ -31,14 +31,14 @@ public static class MetadataBenchmark
         {
             var format = new DriveInfo(folder).DriveFormat;
             Demo.Say($"Activity log and checkpoint on {folder} ({format})");
-            report = new(Machine.This(), format, MeasureLog(folder), [.. RangeCounts.Select(count => MeasureCheckpoint(folder, count))], []);
+            report = new(Machine.This(), format, MeasureLog(folder), [.. RangeCounts.Select(count => MeasureCheckpoint(folder, count))], [], []);
         }
         finally
         {
             Directory.Delete(folder, recursive: true);
         }
-        if (withCrashes)
-            report = report with { Crashes = await CrashTrial.RunAsync(Demo.Say) };
+        if (withLab)
+            report = report with { Spread = await SpreadTrial.RunAsync(Demo.Say), Crashes = await CrashTrial.RunAsync(Demo.Say) };
         Console.Write(report.Text());
         if (jsonPath is not null)
         {
@@ -160,7 +160,7 @@ public sealed record CheckpointFigures(
 public sealed record MetadataReport(
     [property: JsonPropertyName("machine")] Machine Machine, [property: JsonPropertyName("file_system")] string FileSystem,
     [property: JsonPropertyName("activity_log")] LogFigures Log, [property: JsonPropertyName("checkpoint")] IReadOnlyList<CheckpointFigures> Checkpoints,
-    [property: JsonPropertyName("crash")] IReadOnlyList<CrashFigures> Crashes)
+    [property: JsonPropertyName("spread")] IReadOnlyList<SpreadFigures> Spread, [property: JsonPropertyName("crash")] IReadOnlyList<CrashFigures> Crashes)
 {
     public static readonly JsonSerializerOptions Json = new() { WriteIndented = true };
 
@@ -175,6 +175,7 @@ public sealed record MetadataReport(
         };
         lines.AddRange(Checkpoints.Select(one => string.Create(CultureInfo.InvariantCulture,
             $"checkpoint      {one.Ranges,8} ranges, {one.FileBytes,9} bytes: stored in {one.Save.MedianUs / 1000:0.0} ms (max {one.Save.MaxUs / 1000:0.0}), read in {one.Load.MedianUs / 1000:0.0} ms")));
+        lines.AddRange(Spread.Select(one => one.ToString()));
         lines.AddRange(Crashes.Select(one => one.ToString()));
         return string.Join('\n', lines) + "\n";
     }

@@ -194,7 +194,7 @@ internal sealed partial class SimEngine : IEngineEffects, IEngineSurroundings
             return;
         if (Bytes(CheckpointFile) is not { } checkpoint || CheckpointImage.Read(checkpoint.Span).Damage is not null)
             host.Disk.ReplaceMetadata(CheckpointFile, CheckpointImage.Write([], false, ResyncClaim.None))();
-        if (Bytes(LogFile) is not { } log || ActivityLogImage.Read(log.Span, options.ActivityLogSlots, out _, out _) is null)
+        if (Bytes(LogFile) is not { } log || ActivityLogImage.Read(log.Span, out _, out _) is null)
             host.Disk.ReplaceMetadata(LogFile, ActivityLogImage.Empty(options.ActivityLogSlots))();
     }
 

@@ -12,7 +12,7 @@ public class ActivityLogImageTests
         {
             var torn = Mixed(before, after, start, arrived);
             Assert.True(Holds(torn, out var damage), $"sectors {arrived:b8}: {damage}");
-            var log = ActivityLogImage.Read(torn, Slots, out _, out _)!;
+            var log = ActivityLogImage.Read(torn, out _, out _)!;
             log.Entries[3] = new LogEntry(9, 1);
             var second = torn.ToArray();
             var at = Write(log, second);
@@ -29,9 +29,9 @@ public class ActivityLogImageTests
         {
             var bad = image.ToArray();
             bad[at] ^= (byte)(1 << at % 8);
-            Assert.Null(ActivityLogImage.Read(bad, Slots, out var damage, out _));
+            Assert.Null(ActivityLogImage.Read(bad, out var damage, out _));
             Assert.NotNull(damage);
-            Assert.Null(ActivityLogImage.Read(image.AsSpan(0, at), Slots, out damage, out _));
+            Assert.Null(ActivityLogImage.Read(image.AsSpan(0, at), out damage, out _));
             Assert.NotNull(damage);
         }
     }
@@ -40,7 +40,7 @@ public class ActivityLogImageTests
     public void A_longer_file_and_a_write_cut_off_at_any_byte_are_damage_or_no_less_than_was_promised()
     {
         var (before, after, start) = OneWrite();
-        Assert.Null(ActivityLogImage.Read([.. after, 0], Slots, out var damage, out _));
+        Assert.Null(ActivityLogImage.Read([.. after, 0], out var damage, out _));
         Assert.NotNull(damage);
         for (var cut = 0; cut <= ActivityLogImage.SectorBytes; cut++)
         {
@@ -58,7 +58,7 @@ public class ActivityLogImageTests
         {
             var bad = image.ToArray();
             image.AsSpan(from * 4096, 4096).CopyTo(bad.AsSpan(to * 4096));
-            Assert.Null(ActivityLogImage.Read(bad, 2 * Slots, out var damage, out _));
+            Assert.Null(ActivityLogImage.Read(bad, out var damage, out _));
             Assert.NotNull(damage);
         }
         // Torn, and the torn write older than the other copy: no crash does that.
@@ -71,10 +71,36 @@ public class ActivityLogImageTests
         Assert.NotNull(ActivityLogSector.Choose(sectors[0], sectors[1], 0, out _, out _));
     }
 
+    [Theory]
+    [InlineData(2 * Slots)]
+    [InlineData(Slots)]
+    public void A_log_of_another_size_goes_to_the_checkpoint_before_one_of_this_size_replaces_it(int slotsNow)
+    {
+        var slotsThen = 3 * Slots - slotsNow;
+        var log = ActivityLogImage.Read(ActivityLogImage.Empty(slotsThen), out _, out _)!;
+        for (var slot = 0; slot < slotsThen; slot++)
+            log.Entries[slot] = new LogEntry(7, 2 * slot);
+        var dirty = new ObjectRange(9, 0, 65536);
+        var checkpoint = CheckpointImage.Write([dirty], everythingMayDiffer: false, ResyncClaim.None);
+
+        var marks = RecoveredMarks.Read(checkpoint, log.Whole(), slotsNow, ResyncPart.None, out _)!;
+        Assert.False(marks.EverythingMayDiffer);
+        Assert.Equal(slotsThen + 1, marks.Ranges.Count);
+        Assert.Equal(slotsNow, marks.Log.Entries.Length);
+        var again = RecoveredMarks.Read(marks.CheckpointToStore, marks.LogToStore, slotsNow, ResyncPart.None, out _)!;
+        Assert.Equal(Sorted(marks.Ranges), Sorted(again.CheckpointRanges));
+        Assert.Null(again.CheckpointToStore);
+        Assert.Null(again.LogToStore);
+        // A crash between the two stores finds the new checkpoint beside the old log.
+        Assert.Equal(Sorted(marks.Ranges), Sorted(RecoveredMarks.Read(marks.CheckpointToStore, log.Whole(), slotsNow, ResyncPart.None, out _)!.Ranges.Distinct()));
+
+        static IEnumerable<ObjectRange> Sorted(IEnumerable<ObjectRange> ranges) => ranges.OrderBy(range => (range.Object, range.OffsetBytes));
+    }
+
     private static (byte[] Before, byte[] After, int StartBytes) OneWrite()
     {
         var before = ActivityLogImage.Empty(Slots);
-        var log = ActivityLogImage.Read(before, Slots, out _, out _)!;
+        var log = ActivityLogImage.Read(before, out _, out _)!;
         // In several of the eight sectors of 512 bytes.
         for (var slot = 0; slot < Slots; slot += 9)
             log.Entries[slot] = new LogEntry(7, slot);
@@ -110,6 +136,6 @@ public class ActivityLogImageTests
 
     /// <summary>All that was active before the write that was cut off.</summary>
     private static bool Holds(byte[] image, out string? damage) =>
-        ActivityLogImage.Read(image, Slots, out damage, out _) is { } log
+        ActivityLogImage.Read(image, out damage, out _) is { } log
         && log.Entries[0] == new LogEntry(8, 0) && log.Entries[127] == new LogEntry(8, 1) && log.Entries[9] == new LogEntry(7, 9);
 }

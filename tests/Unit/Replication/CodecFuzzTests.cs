@@ -77,7 +77,7 @@ public class CodecFuzzTests
 
             bytes = log.ToArray();
             length = Damage(random, bytes, bytes.Length);
-            var opened = ActivityLogImage.Read(bytes.AsSpan(0, length), ActivityLogImage.SlotsPerGroup, out var damage, out var newer);
+            var opened = ActivityLogImage.Read(bytes.AsSpan(0, length), out var damage, out var newer);
             Assert.Equal(opened is null, damage is not null || newer > 0);
         }
     }
