@@ -52,6 +52,6 @@ public sealed class ReplicationOptions
     public TimeSpan ResyncStepDeadline { get; init; } = TimeSpan.FromMinutes(3);
 
     /// <summary>Copied between two flushes of a resync, bytes. What is flushed on both hosts need not be copied again when the session is
-    /// lost, and no flush has much more than this to write: 10 s on a slow disk.</summary>
-    public long ResyncFlushBytes { get; init; } = 1L << 30;
+    /// lost, no flush has much more than this to write (a second on a slow disk), and the disk works while the link does.</summary>
+    public long ResyncFlushBytes { get; init; } = 128L << 20;
 }

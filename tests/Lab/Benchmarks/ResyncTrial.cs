@@ -21,6 +21,8 @@ internal static class ResyncTrial
         {
             var changed = system.SizeBytes * percent / 100 / ChunkBytes * ChunkBytes;
             report($"Resync of {system.Name} after {percent} % of {system.SizeBytes >> 20} MiB changed");
+            // What nobody has flushed may differ on a host that is stopped, and would be copied as well.
+            await module.Primary.CheckAsync("sync", module.FilePath);
             var dataPlane = pair.DataPlanes[module.Secondary.Name];
             dataPlane.Terminate();
             await dataPlane.WaitForEndAsync(StopMax);
