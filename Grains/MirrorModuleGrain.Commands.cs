@@ -54,19 +54,37 @@ public sealed partial class MirrorModuleGrain
     public async Task<Outcome> SetRunAsync(bool run)
     {
         if (NotActive() is { } problem) return Outcome.Refused(problem);
-        if (_state.Value.Run != run) await _state.SaveAsync(_state.Value with { Run = run });
+        var state = _state.Value;
+        // The newer word holds: a stop and start that is half done is not gone on with.
+        if (state.Command is { Kind: StopStartCommand.Kind })
+            state = WithEnd(state, false, run ? "The operator started the module meanwhile." : "The operator stopped the module meanwhile.");
+        if (state.Run != run)
+            state = WithHistory(state with { Run = run }, run ? "start" : "stop", "operator", $"The operator wants the module {(run ? "to run" : "stopped")}.");
+        if (state != _state.Value) await _state.SaveAsync(state);
         await HintHostsAsync();
         return Outcome.Done;
     }
 
-    public async Task<Outcome> SwapAsync(Guid operationId)
+    public Task<Outcome> SwapAsync(Guid operationId) => BeginAsync(operationId, SwapCommand.Kind, SwapCommand.MayBegin);
+
+    public Task<Outcome> RestartAsync(Guid operationId) => BeginAsync(operationId, RestartCommand.Kind, RestartCommand.MayBegin);
+
+    public Task<Outcome> StopStartAsync(Guid operationId) => BeginAsync(operationId, StopStartCommand.Kind, StopStartCommand.MayBegin);
+
+    /// <summary>Intent first: what follows is done by <see cref="FollowCommandAsync"/>, also after a crash.</summary>
+    private async Task<Outcome> BeginAsync(Guid operationId, string kind, Func<string, bool, ArbiterRecord, Problem?> mayBegin)
     {
         var state = _state.Value;
         if (NotActive() is { } problem) return Outcome.Refused(problem);
         if (state.Command?.OperationId == operationId || state.CommandEnds.Any(end => end.OperationId == operationId)) return Outcome.Done;
         if (state.Command is { } open) return Outcome.Refused(Problems.CommandOpen(Key, open.Kind));
-        if (SwapCommand.MayBegin(Key, state.Run, state.Record!) is { } notNow) return Outcome.Refused(notNow);
-        await _state.SaveAsync(state with { Command = new OpenCommand(operationId, SwapCommand.Kind, state.Record!.Primary!, NowUnixMs) });
+        if (mayBegin(Key, state.Run, state.Record!) is { } notNow) return Outcome.Refused(notNow);
+        var begun = state with
+        {
+            Command = new OpenCommand(operationId, kind, state.Record!.Primary!, NowUnixMs),
+            Run = kind != StopStartCommand.Kind,
+        };
+        await _state.SaveAsync(WithHistory(begun, kind, "operator", $"The operator asked for a {kind}."));
         FollowIfOpen();
         await HintHostsAsync();
         return Outcome.Done;
@@ -174,18 +192,38 @@ public sealed partial class MirrorModuleGrain
 
     private async Task FollowCommandAsync(OpenCommand command)
     {
-        var hostSays = (await HostWordAsync(command.From)).Report?.CommandResults.FirstOrDefault(result => result.OperationId == command.OperationId);
-        if (SwapCommand.End(command.From, _state.Value.Record!, hostSays, NowUnixMs - command.UnixMs) is not var (succeeded, reason)) return;
-
-        var ends = _state.Value.CommandEnds;
-        if (ends.Length >= ModuleView.CommandEndsMax) ends = ends[^(ModuleView.CommandEndsMax - 1)..];
-        await _state.SaveAsync(_state.Value with
-        {
-            Command = null,
-            CommandEnds = ends.Add(new CommandEnd(command.OperationId, succeeded, reason, NowUnixMs)),
-        });
+        if (await EndOfAsync(command) is not var (succeeded, reason) || _state.Value.Command?.OperationId != command.OperationId) return;
+        var ended = WithEnd(_state.Value, succeeded, reason);
+        await _state.SaveAsync(command.Kind == StopStartCommand.Kind ? ended with { Run = true } : ended);
         LogCommandEnded(Key, command.Kind, succeeded, reason);
         await HintHostsAsync();
+    }
+
+    private async Task<(bool Succeeded, string Reason)?> EndOfAsync(OpenCommand command)
+    {
+        var sinceMs = NowUnixMs - command.UnixMs;
+        if (command.Kind == StopStartCommand.Kind)
+        {
+            var words = await Task.WhenAll(_state.Value.Hosts.Select(async host => (host, await HostWordAsync(host))));
+            return StopStartCommand.End(command.From, words, sinceMs);
+        }
+
+        var hostSays = (await HostWordAsync(command.From)).Report?.CommandResults.FirstOrDefault(result => result.OperationId == command.OperationId);
+        var record = _state.Value.Record!;
+        return command.Kind == RestartCommand.Kind
+            ? RestartCommand.End(command.From, record, hostSays, sinceMs)
+            : SwapCommand.End(command.From, record, hostSays, sinceMs);
+    }
+
+    private MirrorModuleState WithEnd(MirrorModuleState state, bool succeeded, string reason)
+    {
+        var ends = state.CommandEnds;
+        if (ends.Length >= ModuleView.CommandEndsMax) ends = ends[^(ModuleView.CommandEndsMax - 1)..];
+        return state with
+        {
+            Command = null,
+            CommandEnds = ends.Add(new CommandEnd(state.Command!.OperationId, succeeded, reason, NowUnixMs)),
+        };
     }
 
     /// <summary>Gives the reservation back before the module's own row goes: in the other order a crash would leave it for ever.</summary>

@@ -51,7 +51,7 @@ public sealed partial class MirrorModuleGrain : Grain, IMirrorModuleGrain
             // A command is for the host that was the primary when it was given, and offered only while it still is: handed over, the new
             // primary must not take it for its own.
             ? new ModuleOrder(
-                Key, state.Phase, spec, state.Run, View(record), state.Command?.From == record.Primary ? Order(state.Command) : null,
+                Key, state.Phase, spec, state.Run, View(record), state.Command is { Kind: not StopStartCommand.Kind } command && command.From == record.Primary ? Order(command) : null,
                 state.Verify)
             : null);
     }

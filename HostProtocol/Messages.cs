@@ -125,8 +125,12 @@ public sealed record DesiredModule(
 /// <param name="DefinitionFile">File name of the domain XML inside the module's directory: it is replicated with the data.</param>
 public sealed record VmSpec(string Domain, string DefinitionFile);
 
-/// <param name="Kind"><c>swap</c>.</param>
-public sealed record ModuleCommand(Guid OperationId, string Kind);
+/// <param name="Kind"><see cref="Swap"/> or <see cref="Restart"/>.</param>
+public sealed record ModuleCommand(Guid OperationId, string Kind)
+{
+    public const string Swap = "swap";
+    public const string Restart = "restart";
+}
 
 /// <param name="BytesPerSecondMin">Kept up beside guests as far as disk and link allow.</param>
 /// <param name="BytesPerSecondMax">0: no limit.</param>

@@ -52,8 +52,8 @@ internal sealed class ModuleSlot(string module, string self, IModuleMaker maker)
         {
             runtime.Put(new RoleInput.Desired(desired.Run));
             // A command is the primary's; the other host reads it in the same order and leaves it alone.
-            if (desired.Command is { Kind: "swap" } command && desired.Record.Primary == self)
-                runtime.Put(new RoleInput.Command(command.OperationId, RoleCommand.Swap));
+            if (desired.Command is { } command && KindOf(command) is { } kind && desired.Record.Primary == self)
+                runtime.Put(new RoleInput.Command(command.OperationId, kind));
             if (desired.Verify is { } verify && verify.Host == self)
                 runtime.Wish(verify);
             SetResyncLimits(runtime, desired.ResyncLimits);
@@ -62,6 +62,14 @@ internal sealed class ModuleSlot(string module, string self, IModuleMaker maker)
 
         return Open(desired, nowMs);
     }
+
+    /// <returns>Null for a command that this version does not know: the control plane may be newer, and ends it after its deadline.</returns>
+    private static RoleCommand? KindOf(ModuleCommand command) => command.Kind switch
+    {
+        ModuleCommand.Swap => RoleCommand.Swap,
+        ModuleCommand.Restart => RoleCommand.Restart,
+        _ => null,
+    };
 
     /// <summary>Only what has changed is passed on: until then a limit that was set on this host holds.</summary>
     private void SetResyncLimits(ModuleRuntime runtime, ResyncLimitsMessage? wanted)

@@ -24,7 +24,17 @@ internal static class ModuleEndpoints
             .WithSummary("Wants the module to run. Status shows how far it is.").Produces(StatusCodes.Status202Accepted).Refuses();
         module.MapPost("/stop", (string cluster, string module, IGrainFactory grains) => SetRunAsync(cluster, module, false, grains))
             .WithSummary("Wants the module stopped. Status shows how far it is.").Produces(StatusCodes.Status202Accepted).Refuses();
-        module.MapPost("/swap", SwapAsync).WithSummary("Moves the primary to the other host. Its end stands in the module under the operation id.")
+        module.MapPost("/restart", (string cluster, string module, CommandRequest? request, IGrainFactory grains) =>
+                CommandAsync(cluster, module, request, grains, (grain, operation) => grain.RestartAsync(operation)))
+            .WithSummary("Ends the VM in order and starts it again on the same host. Its end stands in the module under the operation id.")
+            .Produces<CommandAccepted>(StatusCodes.Status202Accepted).Refuses();
+        module.MapPost("/stopstart", (string cluster, string module, CommandRequest? request, IGrainFactory grains) =>
+                CommandAsync(cluster, module, request, grains, (grain, operation) => grain.StopStartAsync(operation)))
+            .WithSummary("Stops the module on both hosts and starts it again. When both have stopped, the end stands in the module under the operation id.")
+            .Produces<CommandAccepted>(StatusCodes.Status202Accepted).Refuses();
+        module.MapPost("/swap", (string cluster, string module, CommandRequest? request, IGrainFactory grains) =>
+                CommandAsync(cluster, module, request, grains, (grain, operation) => grain.SwapAsync(operation)))
+            .WithSummary("Moves the primary to the other host. Its end stands in the module under the operation id.")
             .Produces<CommandAccepted>(StatusCodes.Status202Accepted).Refuses();
         module.MapPost("/verify", VerifyAsync)
             .WithSummary("Compares both copies while the module runs; repairs what differs on request, from the primary to the secondary. Progress and outcome stand in the module.")
@@ -87,11 +97,12 @@ internal static class ModuleEndpoints
         return (await grain.SetRunAsync(run)).Problem is { } problem ? ProblemResults.Of(problem) : Results.Accepted();
     }
 
-    private static async Task<IResult> SwapAsync(string cluster, string module, CommandRequest? request, IGrainFactory grains)
+    private static async Task<IResult> CommandAsync(
+        string cluster, string module, CommandRequest? request, IGrainFactory grains, Func<IMirrorModuleGrain, Guid, Task<Outcome>> begin)
     {
         if (Grain(cluster, module, grains) is not { } grain) return NoSuch(cluster, module);
         var operation = request?.OperationId ?? Guid.NewGuid();
-        return (await grain.SwapAsync(operation)).Problem is { } problem
+        return (await begin(grain, operation)).Problem is { } problem
             ? ProblemResults.Of(problem)
             : Results.Accepted($"/api/v1/clusters/{cluster}/modules/{module}", new CommandAccepted(operation));
     }

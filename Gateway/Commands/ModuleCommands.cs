@@ -20,7 +20,10 @@ internal static class ModuleCommands
         Create(),
         Command("start", "Starts a module.", (api, module, wait, cancel) => SetRunAsync(api, module, "start", wait, IsStarted, cancel), Wait),
         Command("stop", "Stops a module and its VM.", (api, module, wait, cancel) => SetRunAsync(api, module, "stop", wait, IsStopped, cancel), Wait),
-        Command("swap", "Moves a module to the other host.", SwapAsync, Wait),
+        Command("restart", "Ends the VM in order and starts it again on the same host; the mirror goes on.", (api, module, wait, cancel) => RunAsync(api, module, "restart", wait, cancel), Wait),
+        Command("stopstart", "Stops a module on both hosts and starts it again.", (api, module, wait, cancel) => RunAsync(api, module, "stopstart", wait, cancel), Wait),
+        Command("swap", "Moves a module to the other host.", (api, module, wait, cancel) => RunAsync(api, module, "swap", wait, cancel), Wait),
+        WaitCommand.Make(),
         Command("delete", "Forgets a stopped module; its data stays on both hosts.", DeleteAsync, null),
         VerifyCommands.MakeVerify(),
         VerifyCommands.MakeResyncLimits(),
@@ -77,14 +80,15 @@ internal static class ModuleCommands
         return StatusText.ModuleLine(last.Status);
     }
 
-    private static async Task<string> SwapAsync(ApiClient api, Key module, TimeSpan? wait, CancellationToken cancel)
+    /// <summary>A command with an id: its end stands in the module.</summary>
+    private static async Task<string> RunAsync(ApiClient api, Key module, string verb, TimeSpan? wait, CancellationToken cancel)
     {
-        var accepted = await api.PostAsync<CommandAccepted>($"{Path(module)}/swap", new CommandRequest(Guid.NewGuid()), cancel);
-        if (wait is not { } most) return $"Module {module}: swap accepted. See: pollux module show {module}";
+        var accepted = await api.PostAsync<CommandAccepted>($"{Path(module)}/{verb}", new CommandRequest(Guid.NewGuid()), cancel);
+        if (wait is not { } most) return $"Module {module}: {verb} accepted. See: pollux module show {module}";
         CommandEndDocument? End(ModuleDocument document) => document.CommandEnds.FirstOrDefault(end => end.OperationId == accepted.OperationId);
-        var last = await WaitAsync(api, module, most, document => End(document) is { Succeeded: false } || (End(document) is not null && IsStarted(document)), "swap", cancel);
+        var last = await WaitAsync(api, module, most, document => End(document) is { Succeeded: false } || (End(document) is not null && IsStarted(document)), verb, cancel);
         return End(last) is { Succeeded: false } failed
-            ? throw new CommandFailure(new Problem("swap.failed", "The swap did not succeed", "The module stays where it was.", failed.Reason, $"See: pollux module show {module}."))
+            ? throw new CommandFailure(new Problem($"{verb}.failed", $"The {verb} did not succeed", "The module stays where it is.", failed.Reason, $"See: pollux module show {module}."))
             : StatusText.ModuleLine(last.Status);
     }
 
@@ -108,7 +112,7 @@ internal static class ModuleCommands
         return command;
     }
 
-    private static async Task<ModuleDocument> WaitAsync(
+    internal static async Task<ModuleDocument> WaitAsync(
         ApiClient api, Key module, TimeSpan most, Func<ModuleDocument, bool> ended, string verb, CancellationToken cancel)
     {
         var started = TimeProvider.System.GetTimestamp();
@@ -123,9 +127,9 @@ internal static class ModuleCommands
         }
     }
 
-    private static bool IsStarted(ModuleDocument document) => document.Status.Hosts.Any(host =>
+    internal static bool IsStarted(ModuleDocument document) => document.Status.Hosts.Any(host =>
         host.Host == document.Status.Record.Primary && host is { Ready: true, Role: "ALONE" or "PRIM" } && (document.Status.Vm is null || host.VmState == "running"));
 
-    private static bool IsStopped(ModuleDocument document) => document.Status.Hosts.All(host => host.Role is "STOP" && host.Ready || host.Role == "UNKNOWN")
+    internal static bool IsStopped(ModuleDocument document) => document.Status.Hosts.All(host => host.Role is "STOP" && host.Ready || host.Role == "UNKNOWN")
         && document.Status.Hosts.Any(host => host.Role == "STOP");
 }

@@ -22,6 +22,14 @@ public interface IMirrorModuleGrain : IGrainWithStringKey
     [Alias("Swap")]
     Task<Outcome> SwapAsync(Guid operationId);
 
+    /// <summary>Asks the primary to end the VM and start it again where it is. The end stands in <see cref="ModuleView.CommandEnds"/>.</summary>
+    [Alias("Restart")]
+    Task<Outcome> RestartAsync(Guid operationId);
+
+    /// <summary>Stops the module on both hosts and starts it again. The end, when both have stopped, stands in <see cref="ModuleView.CommandEnds"/>.</summary>
+    [Alias("StopStart")]
+    Task<Outcome> StopStartAsync(Guid operationId);
+
     /// <summary>Orders the primary to compare both copies while the module runs; one verify at a time. Its progress and outcome are in the hosts'
     /// reports under the same id.</summary>
     /// <param name="repair">What differs on the secondary is made equal to the primary.</param>

@@ -124,7 +124,7 @@ public static class Problems
         "module.command-open", "Another command is under way", NothingChanged, $"A {kind} of {module} has not ended yet.", "Wait for its end: pollux module show.");
 
     public static Problem ModuleNotRunning(string module) => new(
-        "module.not-running", "The module is not running", NothingChanged, $"{module} is stopped by command; there is nothing to swap.",
+        "module.not-running", "The module is not running", NothingChanged, $"{module} is stopped by command.",
         "Start it: pollux module start " + module + ".");
 
     public static Problem SwapNotInSync(string module, string primary) => new(
@@ -133,6 +133,9 @@ public static class Problems
 
     public static Problem SwapNoPrimary(string module) => new(
         "swap.no-primary", "No host runs the module yet", NothingChanged, $"{module} has not been started on any host.", "See the causes in: pollux status.");
+
+    public static Problem ModuleNoPrimary(string module) => new(
+        "module.no-primary", "No host runs the module yet", NothingChanged, $"{module} has not been started on any host.", "See the causes in: pollux status.");
 
     public static Problem VerifyNotRunning(string module) => new(
         "verify.not-running", "The module does not run", NothingChanged, $"{module} is stopped or was never started; copies are compared while one host serves the module.",

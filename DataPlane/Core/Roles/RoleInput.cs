@@ -73,6 +73,10 @@ public enum RoleCommand
 {
     /// <summary>Moves the primary to the peer: stop the VM, flush, hand over by compare-and-set, start there.</summary>
     Swap,
+
+    /// <summary>Ends the VM in order and starts it again on the same host; role, record and volume stay. Also starts one that stays down after crashes
+    /// or after its own shutdown.</summary>
+    Restart,
 }
 
 /// <summary>Sent by each host for each module every beacon interval, whatever its role. Authenticated by the link's mutual TLS.</summary>

@@ -63,6 +63,8 @@ public sealed partial class RoleMachine
             return (role, false, RoleCodes.LeaseExpired, $"an answer of {peer}, or the arbiter");
         if (swap is not null)
             return DescribeSwap(role);
+        if (restart is not null && !restartStopped)
+            return (role, false, stopFails ? RoleCodes.WorkloadStopFails : RoleCodes.Restarting, "the end of the VM");
         if (failed)
             return (role, false, RoleCodes.WorkloadFailed, workloadReason);
         if (shutDown)

@@ -343,6 +343,7 @@ public sealed partial class RoleMachine
 
         if (problem != RoleCodes.SwapHandover)
             EndSwap(succeeded: Record.Primary == peer && Record.Contains(self), why);
+        EndRestart(succeeded: false, why);
         // Whatever is still open is undecided, and both outcomes are right for a host that serves nothing (S11).
         open = null;
         ForgetTarget();

@@ -1,6 +1,6 @@
 namespace Pollux.DataPlane.Core.Roles;
 
-/// <summary>The VM (or application) on a serving host, and the two ways to give it up by command: stop and swap.</summary>
+/// <summary>The VM (or application) on a serving host, and how it is given up for a stop and for a swap.</summary>
 public sealed partial class RoleMachine
 {
     /// <summary>Restarts of a crashing workload: this many within the window, then it stays down.</summary>
@@ -9,9 +9,6 @@ public sealed partial class RoleMachine
 
     /// <summary>Pause before a crashed workload is started again, and before a failed stop is tried again, milliseconds.</summary>
     private const long RestartAfterMs = 1_000;
-
-    /// <summary>Commands remembered by id, so that a repeated one is not done twice.</summary>
-    private const int CommandsRememberedMax = 16;
 
     private enum Work
     {
@@ -30,7 +27,6 @@ public sealed partial class RoleMachine
     }
 
     private readonly List<long> crashes = [];
-    private readonly Queue<Guid> commandsSeen = new();
     private Work work = Work.Off;
     private Quiesce quiesce = Quiesce.None;
     private long quiesceUntilMs;
@@ -43,59 +39,22 @@ public sealed partial class RoleMachine
     private long stopAgainMs;
     private long stopUntilMs;
 
-    private Guid? swap;
-    private long swapLookUntilMs;
-
     private bool WorkloadMayRun => work != Work.Off;
 
     private bool PrimReady =>
         phase == Phase.Serving && Record.Contains(peer) && Durable && State.Run && sessionUp && peerLost is null && LeaseValid && !frozen
-        && work == Work.Running && swap is null;
-
-    private void OnCommand(RoleInput.Command command)
-    {
-        if (commandsSeen.Contains(command.OperationId))
-            return;
-        if (commandsSeen.Count == CommandsRememberedMax)
-            commandsSeen.Dequeue();
-        commandsSeen.Enqueue(command.OperationId);
-        if (!PrimReady)
-        {
-            var why = swap is null ? $"This host is {View.Role} ({View.Code}); a swap needs PRIM, ready." : "Another swap is under way.";
-            Emit(new RoleEffect.CommandDone(command.OperationId, false, why));
-            return;
-        }
-
-        swap = command.OperationId;
-        swapLookUntilMs = nowMs + timings.DetectionMs;
-        cause = "The operator asked for a swap.";
-    }
-
-    private void EndSwap(bool succeeded, string reason)
-    {
-        if (swap is not { } operationId)
-            return;
-        swap = null;
-        Emit(new RoleEffect.CommandDone(operationId, succeeded, reason));
-    }
-
-    private void GiveUpSwap(string reason)
-    {
-        if (swap is null)
-            return;
-        cause = $"The swap was given up. {reason}";
-        EndSwap(succeeded: false, reason);
-    }
+        && work == Work.Running && !CommandOpen;
 
     private bool TurnGoal()
     {
         if (!State.Run)
         {
             GiveUpSwap("The operator wants the module stopped.");
+            EndRestart(succeeded: false, "The operator wants the module stopped.");
             return TurnStopping();
         }
 
-        return swap is null ? TurnRunning() : TurnSwap();
+        return swap is not null ? TurnSwap() : restart is not null ? TurnRestart() : TurnRunning();
     }
 
     private bool TurnRunning()
@@ -147,61 +106,6 @@ public sealed partial class RoleMachine
         if (quiesce == Quiesce.Asked)
             Due(quiesceUntilMs);
         return quiesce == Quiesce.Done || nowMs >= quiesceUntilMs;
-    }
-
-    /// <summary>Swap: the VM, then everything flushed on both hosts, then the handover. Until it is asked it can be given up; from then on
-    /// it has to be decided (S11).</summary>
-    private bool TurnSwap()
-    {
-        if (open is { Change: RecordChange.Handover })
-            return false;
-        if (peerLost is not null || !Record.Contains(peer) || frozen)
-        {
-            GiveUpSwap(peerLost ?? "The peer is no member any more.");
-            return true;
-        }
-
-        if (work == Work.Running || (work == Work.Off && quiesce == Quiesce.None))
-        {
-            // The VM is not stopped for an arbiter that is away.
-            LookIfDue();
-            Due(swapLookUntilMs);
-            if (!LookFresh && nowMs < swapLookUntilMs)
-                return false;
-            if (!LookFresh)
-            {
-                GiveUpSwap("The arbiter cannot be reached.");
-                return true;
-            }
-        }
-
-        if (work != Work.Off)
-        {
-            if (stopFails || (work == Work.Stopping && nowMs >= stopUntilMs))
-            {
-                stopFails = false;
-                work = Work.Starting;
-                GiveUpSwap($"The VM does not stop. {workloadReason}");
-                Emit(new RoleEffect.StartWorkload(Record.Epoch));
-                return true;
-            }
-
-            return BeginStop(timings.GracefulStopMs);
-        }
-
-        if (!QuiesceEnded(out var asked))
-            return asked;
-        if (quiesce != Quiesce.Done)
-        {
-            GiveUpSwap("The copies could not be flushed in time.");
-            return true;
-        }
-
-        Due(askNotBeforeMs);
-        if (!Durable || open is not null || nowMs < askNotBeforeMs)
-            return false;
-        Ask(RecordChange.Handover);
-        return true;
     }
 
     private void OnQuiesced()

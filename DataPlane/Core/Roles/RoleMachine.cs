@@ -15,7 +15,7 @@ namespace Pollux.DataPlane.Core.Roles;
 ///    └──────────────── Releasing ◄──stop, swap, deposed, fault──┴────┘   (Releasing ──► Waiting, unless stopped)
 /// </code>
 /// Files: .Arbiter (record, requests), .Beacons (lease, what is known of the peer), .Standby (STOP, WAIT, SECOND), .Primary (ALONE, PRIM),
-/// .Workload (the VM, swap and stop), .Kept (what an earlier process has left), .Describe (what operators see). Not thread-safe: one owner feeds it. Lists are bounded by
+/// .Workload (the VM and its stop), .Commands (swap, restart), .Kept (what an earlier process has left), .Describe (what operators see). Not thread-safe: one owner feeds it. Lists are bounded by
 /// constants (S12).
 /// </remarks>
 public sealed partial class RoleMachine

@@ -27,7 +27,7 @@ internal sealed class FaultPlan(World world)
     {
         var host = random.Of(world.Hosts);
         var shortMs = random.Between(50, 3 * world.DetectionMs);
-        switch (random.Between(0, 27))
+        switch (random.Between(0, 28))
         {
             case 0: world.Cut(host, shortMs); break;
             case 1:
@@ -81,6 +81,7 @@ internal sealed class FaultPlan(World world)
                 host.Disk.Evict(world.Choose);
                 world.Say("fault", $"memory of {host.Name} is short");
                 break;
+            case 28: host.Feed(new RoleInput.Command(random.Guid(), RoleCommand.Restart)); break;
             case 15 when random.Chance(100): host.Feed(new RoleInput.LocalFault("I/O error")); break;
         }
     }

@@ -258,7 +258,7 @@ internal sealed class SimHost
             case RoleEffect.PauseWorkload: Vm.Pause(); break;
             case RoleEffect.ResumeWorkload: Vm.Resume(); break;
             case RoleEffect.ExtendLease lease: Vm.Lease(lease.UntilMs); break;
-            case RoleEffect.CommandDone done: Say($"swap {(done.Succeeded ? "done" : "given up")}: {done.Reason}"); break;
+            case RoleEffect.CommandDone done: Say($"command {(done.Succeeded ? "done" : "given up")}: {done.Reason}"); break;
             case RoleEffect.RoleChanged changed:
                 world.CodesSeen.Add(changed.Code);
                 Say($"{changed.Role} {(changed.Ready ? "ready" : "transient")} {changed.Code}: {changed.Cause}");

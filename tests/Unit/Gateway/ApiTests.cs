@@ -28,7 +28,8 @@ public sealed class ApiTests(RunningServer server) : IClassFixture<RunningServer
         {
             "/api/v1/clusters", "/api/v1/clusters/{cluster}", "/api/v1/clusters/{cluster}/hosts", "/api/v1/clusters/{cluster}/modules",
             "/api/v1/clusters/{cluster}/modules/{module}", "/api/v1/clusters/{cluster}/modules/{module}/start",
-            "/api/v1/clusters/{cluster}/modules/{module}/stop", "/api/v1/clusters/{cluster}/modules/{module}/swap", "/api/v1/status", "/api/v1/watch",
+            "/api/v1/clusters/{cluster}/modules/{module}/stop", "/api/v1/clusters/{cluster}/modules/{module}/swap",
+            "/api/v1/clusters/{cluster}/modules/{module}/restart", "/api/v1/clusters/{cluster}/modules/{module}/stopstart", "/api/v1/status", "/api/v1/watch",
         })
             Assert.Contains(path, paths);
     }
@@ -48,6 +49,8 @@ public sealed class ApiTests(RunningServer server) : IClassFixture<RunningServer
     [InlineData("DELETE", "/api/v1/clusters/none/modules/web", null, 404, "module.unknown")]
     [InlineData("POST", "/api/v1/clusters/none/modules/web/start", null, 404, "module.unknown")]
     [InlineData("POST", "/api/v1/clusters/none/modules/web/swap", null, 404, "module.unknown")]
+    [InlineData("POST", "/api/v1/clusters/none/modules/web/restart", null, 404, "module.unknown")]
+    [InlineData("POST", "/api/v1/clusters/none/modules/web/stopstart", null, 404, "module.unknown")]
     [InlineData("GET", "/api/v1/nothing", null, 404, "api.no-such-address")]
     [InlineData("PUT", "/api/v1/status", null, 405, "api.method")]
     public async Task Wrong_input_gets_a_problem_with_a_stable_code(string method, string path, string? body, int status, string code)

@@ -19,6 +19,9 @@ public sealed class CommandTests(RunningServer server) : IClassFixture<RunningSe
     [InlineData("module", "fly")]
     [InlineData("module", "start", "no-slash")]
     [InlineData("module", "create", "c/m")]
+    [InlineData("module", "wait", "c/m")]
+    [InlineData("module", "wait", "c/m", "--state", "happy")]
+    [InlineData("module", "wait", "c/m", "--state", "mirrored", "--host", "a")]
     [InlineData("cluster", "create", "c", "--detection", "soon")]
     public async Task Wrong_usage_ends_with_2(params string[] arguments) => Assert.Equal(2, (await server.CommandAsync(arguments)).Code);
 
