@@ -151,11 +151,12 @@ public static class HostCommandLine
     private static Command Status()
     {
         var json = new Option<bool>("--json") { Description = "Machine-readable." };
-        var command = new Command("status", "Shows what this host knows of itself, with or without a control plane.") { json, RunDirectory };
+        var history = new Option<bool>("--history") { Description = "With what happened to each module on this host, also before it was restarted." };
+        var command = new Command("status", "Shows what this host knows of itself, with or without a control plane.") { json, history, RunDirectory };
         command.SetAction((parsed, cancel) => GuardedAsync(async () =>
         {
             var path = new DataPlaneOptions { RunDirectory = parsed.GetRequiredValue(RunDirectory) }.SocketPath;
-            await HostStatusText.PrintAsync(path, parsed.GetValue(json), cancel).ConfigureAwait(false);
+            await HostStatusText.PrintAsync(path, parsed.GetValue(json), parsed.GetValue(history), cancel).ConfigureAwait(false);
             return Done;
         }));
         return command;

@@ -8,7 +8,7 @@ namespace Pollux.DataPlane.Commands;
 /// <summary><c>pollux-host status</c> for people: the links, then a line for each module with what is wrong below it.</summary>
 internal static class HostStatusText
 {
-    public static async Task PrintAsync(string socketPath, bool json, CancellationToken cancel)
+    public static async Task PrintAsync(string socketPath, bool json, bool history, CancellationToken cancel)
     {
         var answer = await LocalCommands.AskAsync(socketPath, default, cancel).ConfigureAwait(false);
         if (json)
@@ -19,10 +19,10 @@ internal static class HostStatusText
         }
 
         var status = JsonSerializer.Deserialize(answer, HostStatusJson.Default.HostStatus)!;
-        Print(status, Console.Out);
+        Print(status, history, Console.Out);
     }
 
-    private static void Print(HostStatus status, TextWriter output)
+    private static void Print(HostStatus status, bool history, TextWriter output)
     {
         output.WriteLine($"host        {status.Host}{(status.LostPower ? "  (the machine has started anew)" : "")}");
         output.WriteLine($"control     {status.Control}");
@@ -55,6 +55,10 @@ internal static class HostStatusText
                 output.WriteLine($"    cause:  {problem.Cause}");
                 output.WriteLine($"    action: {problem.Action}");
             }
+            if (!history)
+                continue;
+            foreach (var happened in module.Events)
+                output.WriteLine($"  {DateTimeOffset.FromUnixTimeMilliseconds(happened.UnixMs).ToString("yyyy-MM-dd HH:mm:ss.fff'Z'", CultureInfo.InvariantCulture)}  {happened.Kind}: {happened.Text}");
         }
     }
 

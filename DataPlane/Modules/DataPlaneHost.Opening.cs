@@ -133,6 +133,7 @@ public sealed partial class DataPlaneHost : IModuleMaker
             VolumeHeld = held is not null,
             KeptVm = keptVm,
             Verifies = new VerifyFile(stateDirectory),
+            History = new HistoryFile(stateDirectory),
             Front = front,
             Engine = (events, bases) => new ReplicationEngine(new ReplicationOptions
             {

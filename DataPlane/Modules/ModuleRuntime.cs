@@ -46,7 +46,7 @@ public sealed partial class ModuleRuntime : IReplicationEvents, IAsyncDisposable
     {
         _options = options;
         _traces = new RoleTraces(options.Module, options.Self, hasGuest: options.Vm is not null);
-        _history = new ModuleHistory(options.Module);
+        _history = new ModuleHistory(options.Module, options.History);
         _machine = new RoleMachine(
             new RoleConfiguration(options.Module, options.Self, options.Peer, options.Timings, options.Incarnation, options.LostPower, Guid.NewGuid)
             {
@@ -135,6 +135,7 @@ public sealed partial class ModuleRuntime : IReplicationEvents, IAsyncDisposable
         await _engine.DisposeAsync().ConfigureAwait(false);
         _options.Front.Failed -= OnFrontFailed;
         _saver.Dispose();
+        await _history.DisposeAsync().ConfigureAwait(false);
         _traces.Dispose();
         RoleMetrics.Remove(_options.Module);
     }

@@ -37,6 +37,9 @@ public sealed record ModuleRuntimeOptions
 
     /// <summary>Null: outcomes of verifies end with the process.</summary>
     public IVerifyStore? Verifies { get; init; }
+
+    /// <summary>Null: the history ends with the process. The runtime closes it.</summary>
+    public IHistoryStore? History { get; init; }
     public required IModuleFront Front { get; init; }
     public required Func<IReplicationEvents, ISyncBases, IReplicationEngine> Engine { get; init; }
     public required IHypervisor Hypervisor { get; init; }
