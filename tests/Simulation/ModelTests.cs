@@ -32,17 +32,25 @@ public sealed class ModelServiceTests(ITestOutputHelper output)
     /// <summary>Steps of time, a quarter of the detection time each: detection, and as much again to take over and start.</summary>
     private const int WithoutServiceMax = 8;
 
+    public static TheoryData<string> Staying =>
+    [
+        "paired: faults=1 losses=1 prompt=1", "paired: faults=1 delays=1 prompt=1", "paired: faults=1 arbitercuts=1",
+        .. ModelSearches.Thorough ? new[] { "paired: faults=1 crashes=1 prompt=1", "paired: faults=1 cuts=1 prompt=1" } : [],
+    ];
+
+    public static TheoryData<string> Ending =>
+    [
+        "paired: faults=1 swaps=1", "joining: writes=1",
+        .. ModelSearches.Thorough ? new[] { "paired: faults=1 crashes=1 prompt=1", "paired: faults=1 cuts=1 prompt=1" } : [],
+    ];
+
     [Theory]
-    [InlineData("paired: faults=1 crashes=1 prompt=1")]
-    [InlineData("paired: faults=1 losses=1 prompt=1")]
-    [InlineData("paired: faults=1 delays=1 prompt=1")]
-    [InlineData("paired: faults=1 arbitercuts=1")]
+    [MemberData(nameof(Staying))]
     public void A_single_fault_that_stays_leaves_a_bounded_time_without_service(string search) =>
         Follow(search, new Service(faultsEnd: false, pair => pair.SomeVmExecutes, WithoutServiceMax));
 
     [Theory]
-    [InlineData("paired: faults=1 cuts=1 prompt=1")]
-    [InlineData("paired: faults=1 swaps=1")]
+    [MemberData(nameof(Ending))]
     public void After_the_faults_the_pair_is_whole_again_within_a_bound(string search) =>
         Follow(search, new Service(faultsEnd: true, pair => pair.Whole, 2 * WithoutServiceMax));
 
@@ -61,18 +69,33 @@ public sealed class ModelServiceTests(ITestOutputHelper output)
 [Trait("Category", "Model")]
 public sealed class ModelBreakTests(ITestOutputHelper output)
 {
+    public static TheoryData<string, string> Breaks
+    {
+        get
+        {
+            var breaks = new TheoryData<string, string>
+            {
+                { nameof(Sabotage.TakeOverWithoutWaiting), "paired: faults=1 losses=1" },
+                { nameof(Sabotage.ConfirmUnstoredState), "fresh:" },
+                { nameof(Sabotage.NoPause), "paired: faults=1 freezes=1 prompt=1" },
+                { nameof(Sabotage.AcknowledgeBeforePeer), "paired: writes=1" },
+                { nameof(Sabotage.ExcludeNotAsked), "paired: faults=1 cuts=1 writes=1" },
+                { nameof(Sabotage.SkipActivityLog), "paired: writes=1" },
+                { nameof(Sabotage.OverwrittenBeforeStored), "fresh:" },
+            };
+            if (ModelSearches.Thorough)
+            {
+                breaks.Add(nameof(Sabotage.PromoteOutdated), "paired: faults=2 crashes=2 writes=1 prompt=1");
+                breaks.Add(nameof(Sabotage.AnswerWhileClaiming), "paired: faults=2 cuts=1 arbitercuts=1 prompt=1");
+                breaks.Add(nameof(Sabotage.MarksNotUnited), "paired: faults=1 crashes=1 writes=1 prompt=1");
+            }
+
+            return breaks;
+        }
+    }
+
     [Theory]
-    [InlineData("TakeOverWithoutWaiting", "paired: faults=1 losses=1")]
-    [InlineData("OlderEpochAccepted", "parted: faults=2 strays=1 crashes=1 writes=1 prompt=1")]
-    [InlineData("PromoteOutdated", "paired: faults=2 crashes=2 writes=1 prompt=1")]
-    [InlineData("ConfirmUnstoredState", "fresh:")]
-    [InlineData("AnswerWhileClaiming", "paired: faults=2 cuts=1 arbitercuts=1 prompt=1")]
-    [InlineData("NoPause", "paired: faults=1 freezes=1 prompt=1")]
-    [InlineData("AcknowledgeBeforePeer", "paired: writes=1")]
-    [InlineData("ExcludeNotAsked", "paired: faults=1 cuts=1 writes=1")]
-    [InlineData("SkipActivityLog", "paired: writes=1")]
-    [InlineData("MarksNotUnited", "paired: faults=1 crashes=1 writes=1 prompt=1")]
-    [InlineData("OverwrittenBeforeStored", "fresh:")]
+    [MemberData(nameof(Breaks))]
     public void A_deliberate_break_is_caught(string name, string search)
     {
         var explored = new Explorer(statesMax: 5_000_000, ModelSearches.TimeMax).Run(Roots.Parse(search, Enum.Parse<Sabotage>(name)));
