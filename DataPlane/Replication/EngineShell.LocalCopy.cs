@@ -200,6 +200,10 @@ internal abstract unsafe partial class EngineShell
         FlushBegins(operation.Slot);
         if (last && _flushesRunning == 0 && operation.Object != 0 && IsOnlyOperation)
         {
+            // What was done before it is told before it.
+            FinishTurn();
+            SendAll();
+            Deliver();
             LocalFlushed(operation.Slot, Store.Flush(operation.Object, dataOnly));
             return;
         }

@@ -44,6 +44,10 @@ public sealed record EngineOptions
     /// account, 35 s at 1 Gb/s.</summary>
     public int ActivityLogSlots { get; init; } = 4096;
 
+    /// <summary>See <see cref="FlushHabit"/>. Runs of eight writes and eight flushes keep their mean with so many, and at 1 ms each they are over
+    /// in a moment.</summary>
+    public int FlushHabitOperations { get; init; } = 64;
+
     /// <summary>How long a write waits for room in the activity log before it fails.</summary>
     public long ActivityLogRoomDeadlineMs { get; init; } = 30_000;
 

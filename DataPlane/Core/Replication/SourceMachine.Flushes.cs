@@ -11,6 +11,7 @@ public sealed partial class SourceMachine
     private bool BeginCoverage(int slot)
     {
         ref var operation = ref _operations[slot];
+        _habit.Flushed(operation.Object, operation.DataOnly);
         switch (_coverage.Begin(operation.Object, operation.DataOnly, slot, out var leader))
         {
             case FlushCoverage.Verdict.Covered:
@@ -95,7 +96,9 @@ public sealed partial class SourceMachine
                 _marks.Map.FlushFailed(token);
         }
         ForgetFlushDeadline(ref operation);
-        if (purpose == Purpose.Guest)
+        if (purpose == Purpose.Expected)
+            _expectedRunning--;
+        else if (purpose == Purpose.Guest)
             _effects.Complete(new OperationTag(ended.TagUnique, ended.TagDevice), errno, 0);
         else
             InternalFlushEnded(purpose, errno, ended.PeerConfirmed, operation.Session);

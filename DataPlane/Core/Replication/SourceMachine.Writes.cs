@@ -53,6 +53,9 @@ public sealed partial class SourceMachine
 
         /// <summary>What a verify has repaired becomes stable.</summary>
         VerifyFlush,
+
+        /// <summary>Nobody has asked for it yet.</summary>
+        Expected,
         Copy,
         Clip,
         Verify,
@@ -141,6 +144,7 @@ public sealed partial class SourceMachine
             Mutation = request.Mutation, Purpose = request.Kind == OperationKind.Mutation && request.Mutation!.Kind == MutationKind.Release ? Purpose.Release : Purpose.Guest,
             Step = request.Kind switch { OperationKind.Mutation => Step.Line, OperationKind.Write => Step.Range, _ => Step.Begin },
         };
+        NoteCompany();
         if (request.Kind != OperationKind.Flush || BeginCoverage(slot))
             Advance(slot);
         return true;
@@ -227,6 +231,7 @@ public sealed partial class SourceMachine
         if (errno == 0)
         {
             EndWrite(slot, 0, operation.Data.Length);
+            ExpectFlush(operation.Object);
         }
         else if (LinuxError.IsDiskFault(errno))
         {
@@ -259,7 +264,7 @@ public sealed partial class SourceMachine
         ref var operation = ref _operations[slot];
         if (_ledger.Started(slot))
             Mark(operation);
-        _coverage.Changed(operation.Object);
+        operation.Change = _coverage.Applied(operation.Object);
         operation.Step = Step.Done;
         _ledger.LocalDone(slot, errno, count);
         _marks.Release(slot);
@@ -325,11 +330,26 @@ public sealed partial class SourceMachine
             if (ended.Kind == OperationKind.Flush)
                 EndFlush(ended, errno, operation.Purpose);
             else if (ended.Kind == OperationKind.Mutation && operation.Purpose == Purpose.Guest)
-                _effects.CompleteMutation(new OperationTag(ended.TagUnique, ended.TagDevice), errno, operation.Attributes);
+                EndGuestMutation(ended, errno, operation.Attributes);
+            else if (ended.Kind == OperationKind.Write && errno == 0)
+                EndGuestWrite(ended, operation.Change);
             else if (ended.Kind == OperationKind.Write)
-                _effects.Complete(new OperationTag(ended.TagUnique, ended.TagDevice), errno, errno == 0 ? ended.Count : 0);
+                EndFailedWrite(ended, errno, operation.Change);
             operation = default;
         }
+    }
+
+    private void EndGuestMutation(in EndedOperation ended, int errno, in ObjectAttributes attributes)
+    {
+        AnswerAwaiting(0);
+        _effects.CompleteMutation(new OperationTag(ended.TagUnique, ended.TagDevice), errno, attributes);
+    }
+
+    private void EndFailedWrite(in EndedOperation ended, int errno, long change)
+    {
+        // It may have written a part.
+        _coverage.Completed(ended.Object, change);
+        _effects.Complete(new OperationTag(ended.TagUnique, ended.TagDevice), errno, 0);
     }
 
     private struct Request
@@ -381,6 +401,9 @@ public sealed partial class SourceMachine
         /// <summary>Of a flush of everything: what was removed up to this number is stably gone when it has ended well.</summary>
         public long GoneBefore;
         public long LogSinceMs;
+
+        /// <summary>Of a write: see <see cref="FlushCoverage.Applied"/>.</summary>
+        public long Change;
         public CopyPiece Piece;
         public RangeHash HashHere;
         public RangeHash HashThere;

@@ -60,6 +60,8 @@ public sealed partial class SourceMachine
         EngineOptions options, IEngineEffects effects, IEngineSurroundings surroundings, RecoveredMarks marks, in SourceStart start, long nowMs)
     {
         (_options, _effects, _surroundings, _nowMs) = (options, effects, surroundings, nowMs);
+        _habit = new FlushHabit(options.FlushHabitOperations);
+        _companyOperations = Math.Max(1, options.FlushHabitOperations / 4);
         _marks = new MarksMachine(marks, options.MarkPagesMax, effects);
         _peer = start.PeerIsMember ? PeerPart.Member : PeerPart.Out;
         (_epoch, _adopted) = (start.Epoch, start.AdoptedObjects);
@@ -201,6 +203,8 @@ public sealed partial class SourceMachine
             ReleaseOrphans();
             AdvanceWaiting();
             Admit();
+            BeginExpectedFlushes();
+            AnswerCovered();
             AdvanceQuiesce();
             AdvanceResync();
             AdvanceVerify();
