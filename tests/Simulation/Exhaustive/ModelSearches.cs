@@ -23,10 +23,7 @@ internal static class ModelSearches
         "paired: faults=1 cuts=1",
         "paired: faults=1 losses=1 writes=1 prompt=1",
         "paired: faults=1 freezes=1 prompt=1",
-        "paired: faults=1 powerlosses=1 prompt=1",
         "parted: faults=1 strays=1 prompt=1",
-        "parted: faults=1 stale=1 prompt=1",
-        "paired: faults=2 swaps=1 losses=1 prompt=1",
     ];
 
     private static readonly string? Wanted = Environment.GetEnvironmentVariable("POLLUX_MODEL");

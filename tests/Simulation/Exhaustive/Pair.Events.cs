@@ -25,18 +25,12 @@ internal sealed partial class Pair
         for (var index = 0; index < strays.Length; index++)
             if (!hosts[strays[index].Host].CutFromArbiter)
                 events.Add(new PairEvent(What.StrayDecided, strays[index].Host, index));
-        if (prompt && FirstOwn(events) is { } own)
-            events.RemoveAll(item => item != own && item.What < What.ProcessCrashes);
+        if (prompt && events.Exists(IsOwn))
+            events.RemoveAll(item => !IsOwn(item) && item.What < What.ProcessCrashes);
     }
 
-    /// <summary>Work of the two hosts of their own does not touch each other: one order is all orders.</summary>
-    private static PairEvent? FirstOwn(List<PairEvent> events)
-    {
-        foreach (var item in events)
-            if (item.What is What.Stored or What.VolumeServed or What.FollowingEnds or What.VolumeReleased or What.Quiesced or What.VmBegins or What.VmEnds)
-                return item;
-        return null;
-    }
+    private static bool IsOwn(PairEvent item) => item.What is
+        What.Stored or What.VolumeServed or What.FollowingEnds or What.VolumeReleased or What.Quiesced or What.VmBegins or What.VmEnds;
 
     /// <summary>What the calm schedule does: whatever is possible, and time when nothing is; the end of faults, if they may end.</summary>
     public PairEvent? Calm(List<PairEvent> events, bool faultsEnd)
