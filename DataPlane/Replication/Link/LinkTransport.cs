@@ -169,12 +169,12 @@ internal sealed unsafe class LinkTransport : Stream, IValueTaskSource<int>
     }
 
     public override ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken = default) =>
-        _onLoop ? ReadOnLoop(buffer) : new ValueTask<int>(Waiting(() => ReadWaiting(buffer, peek: false, cancellationToken), cancellationToken));
+        _onLoop ? ReadOnLoop(buffer) : new ValueTask<int>(ReadInHandshake(buffer, cancellationToken));
 
     public override ValueTask WriteAsync(ReadOnlyMemory<byte> buffer, CancellationToken cancellationToken = default)
     {
         if (!_onLoop)
-            return new ValueTask(Waiting(() => WriteWaiting(buffer, cancellationToken), cancellationToken));
+            return new ValueTask(WriteInHandshake(buffer, cancellationToken));
         Append(buffer.Span);
         return ValueTask.CompletedTask;
     }
@@ -222,6 +222,14 @@ internal sealed unsafe class LinkTransport : Stream, IValueTaskSource<int>
             _socket.Dispose();
         base.Dispose(disposing);
     }
+
+    /// <summary>Apart from <see cref="ReadAsync(Memory{byte}, CancellationToken)"/>: what a lambda captures is allocated where its method
+    /// begins, on the loop too.</summary>
+    private Task<int> ReadInHandshake(Memory<byte> buffer, CancellationToken cancel) =>
+        Waiting(() => ReadWaiting(buffer, peek: false, cancel), cancel);
+
+    private Task<int> WriteInHandshake(ReadOnlyMemory<byte> buffer, CancellationToken cancel) =>
+        Waiting(() => WriteWaiting(buffer, cancel), cancel);
 
     /// <summary>A handshake takes milliseconds, and no more connections than <see cref="ReplicationListener.GreetingMax"/> have one at a time.</summary>
     private static Task<int> Waiting(Func<int> wait, CancellationToken cancel) =>

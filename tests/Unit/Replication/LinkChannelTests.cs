@@ -161,6 +161,41 @@ public class LinkChannelTests
         Assert.NotEmpty(await ended.Task.WaitAsync(Deadline));
     }
 
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public async Task A_frame_that_is_sent_and_received_allocates_nothing(bool encrypted)
+    {
+        const int rounds = 4_000;
+        // Bytes per frame: the smallest object takes 24.
+        const int allocatedBytesMax = 12;
+        var (a, b) = await Pair.ConnectionsAsync(encrypted);
+        using var buffers = new BufferPool(8);
+        using var sender = new LinkChannel(a, buffers, _ => { });
+        using var receiver = new LinkChannel(b, buffers, _ => { });
+        var payload = new byte[4096];
+        Run();
+        var before = GC.GetAllocatedBytesForCurrentThread();
+        Run();
+        Assert.InRange(GC.GetAllocatedBytesForCurrentThread() - before, 0, rounds * allocatedBytesMax);
+
+        // Both ends on this thread, whose allocations are counted.
+        void Run()
+        {
+            var deadline = Environment.TickCount64 + (long)Deadline.TotalMilliseconds;
+            for (var round = 0; round < rounds; round++)
+            {
+                sender.Add(new FrameHeader(FrameKind.Write, FrameFlags.None, payload.Length, 1, 1, 1, 0), payload);
+                sender.Send();
+                while (!receiver.TryNext(out _, out _, out _))
+                {
+                    receiver.Receive();
+                    Assert.True(Environment.TickCount64 < deadline && receiver.EndReason is null, "the frame does not arrive");
+                }
+            }
+        }
+    }
+
     private delegate void FrameHandler(FrameHeader header, ReadOnlySpan<byte> payload);
 
     private sealed class End : ILoopOwner, IDisposable
@@ -257,6 +292,12 @@ public class LinkChannelTests
 
         public static async Task<Pair> ConnectAsync(bool encrypted)
         {
+            var (a, b) = await ConnectionsAsync(encrypted);
+            return new Pair(new End("a", a), new End("b", b));
+        }
+
+        public static async Task<(LinkConnection A, LinkConnection B)> ConnectionsAsync(bool encrypted)
+        {
             using var listener = new Socket(AddressFamily.InterNetwork, SocketType.Stream, ProtocolType.Tcp);
             listener.Bind(new IPEndPoint(IPAddress.Loopback, 0));
             listener.Listen(1);
@@ -264,7 +305,7 @@ public class LinkChannelTests
             await LinkConnection.ConnectAsync(dialled, listener.LocalEndPoint!, CancellationToken.None);
             var accepted = await listener.AcceptAsync();
             if (!encrypted)
-                return new Pair(new End("a", LinkConnection.Plain(dialled)), new End("b", LinkConnection.Plain(accepted)));
+                return (LinkConnection.Plain(dialled), LinkConnection.Plain(accepted));
             using var authority = new TestAuthority();
             using var hostA = authority.Host("c1/a");
             using var hostB = authority.Host("c1/b");
@@ -273,7 +314,7 @@ public class LinkChannelTests
             var (a, _) = await LinkConnection.SecureAsync(
                 dialled, async (transport, cancel) => (await tlsA.DialAsync(transport, "c1/b", cancel), true), CancellationToken.None);
             var (b, _) = await accepting.WaitAsync(Deadline);
-            return new Pair(new End("a", a), new End("b", b));
+            return (a, b);
         }
 
         public void Start()
