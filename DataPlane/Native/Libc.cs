@@ -30,10 +30,6 @@ public static unsafe partial class Libc
     public const int FallocatePunchHole = 2;
     public const int FallocateZeroRange = 0x10;
 
-    public const uint SyncFileRangeWaitBefore = 1;
-    public const uint SyncFileRangeWrite = 2;
-    public const uint SyncFileRangeWaitAfter = 4;
-
     /// <summary>RWF_NOWAIT: fail with EAGAIN rather than wait for the disk.</summary>
     public const int ReadNoWait = 8;
 
@@ -101,9 +97,6 @@ public static unsafe partial class Libc
 
     [LibraryImport(Library, EntryPoint = "syncfs", SetLastError = true)]
     public static partial int SyncFs(int fd);
-
-    [LibraryImport(Library, EntryPoint = "sync_file_range", SetLastError = true)]
-    public static partial int SyncFileRange(int fd, long offsetBytes, long lengthBytes, uint flags);
 
     /// <summary>POSIX_FADV_DONTNEED (linux/fadvise.h; all architectures of .NET).</summary>
     public const int AdviseDontNeed = 4;

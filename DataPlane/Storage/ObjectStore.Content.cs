@@ -112,17 +112,6 @@ public sealed unsafe partial class ObjectStore
         return error;
     }
 
-    /// <summary>Starts writing a range back to the disk without waiting, so that a later flush has less to do.</summary>
-    public int StartWriteback(ulong obj, long offsetBytes, long lengthBytes)
-    {
-        var error = Acquire(obj, out var descriptor);
-        if (error != 0)
-            return error;
-        error = Libc.SyncFileRange(descriptor!.Fd, offsetBytes, lengthBytes, Libc.SyncFileRangeWrite) == 0 ? Errno.None : Libc.LastErrno;
-        descriptor.Release();
-        return error;
-    }
-
     /// <summary>Makes the object's content, and its attributes unless <paramref name="dataOnly"/>, stable.</summary>
     public int Flush(ulong obj, bool dataOnly)
     {
