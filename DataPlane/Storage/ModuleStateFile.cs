@@ -31,7 +31,10 @@ public sealed class ModuleStateFile(string path)
         try
         {
             var state = JsonSerializer.Deserialize(content.Payload, StateJson.Default.LocalState);
-            return state is null ? Damaged("it is empty") : new(state, Existed: true, null);
+            if (state is null)
+                return Damaged("it is empty");
+            var storedMs = (DateTime.UtcNow - File.GetLastWriteTimeUtc(path)).TotalMilliseconds;
+            return new(state.Aged((long)storedMs), Existed: true, null);
         }
         catch (JsonException e)
         {

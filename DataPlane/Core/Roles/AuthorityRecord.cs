@@ -37,5 +37,23 @@ public sealed record LocalState(AuthorityRecord Record, DataState DataState, Gui
     /// process that restarts again before it is in sync must still know.</summary>
     public bool LostPower { get; init; }
 
+    /// <summary>Milliseconds since each crash of the workload that counts, oldest first, when this was stored: a limit of restarts outlives the process.
+    /// Whoever loads it adds the time since (<see cref="Aged"/>).</summary>
+    public ImmutableArray<long> CrashAgesMs
+    {
+        get;
+        init => field = value.IsDefault ? [] : value;
+    } = [];
+
+    /// <param name="sinceStoredMs">By the wall clock, as there is no other over a restart of the machine; nothing but the limit of restarts depends on it.</param>
+    public LocalState Aged(long sinceStoredMs) =>
+        CrashAgesMs.IsEmpty || sinceStoredMs <= 0 ? this : this with { CrashAgesMs = [.. CrashAgesMs.Select(ageMs => ageMs + sinceStoredMs)] };
+
+    public bool Equals(LocalState? other) =>
+        other is not null && Record == other.Record && DataState == other.DataState && SyncBase == other.SyncBase && PendingSyncBase == other.PendingSyncBase
+        && Run == other.Run && LostPower == other.LostPower && CrashAgesMs.AsSpan().SequenceEqual(other.CrashAgesMs.AsSpan());
+
+    public override int GetHashCode() => HashCode.Combine(Record, DataState, SyncBase, PendingSyncBase, Run, LostPower, CrashAgesMs.Length);
+
     public static readonly LocalState Fresh = new(AuthorityRecord.None, DataState.Unknown, Guid.Empty, Guid.Empty, false);
 }

@@ -120,7 +120,11 @@ public sealed partial class RoleMachine
             data = DataState.Outdated;
         // Authority that has just come to the peer, by a handover from here say, is no silence: it gets the whole detection time.
         if (record.Primary == peer && Record.Primary != peer)
+        {
             primaryAliveMs = nowMs;
+            failed = false; // It may run well there; should it come back, it gets a try here.
+        }
+
         cause = Tell(record) ?? cause;
         Save(State with { Record = record, DataState = data });
 

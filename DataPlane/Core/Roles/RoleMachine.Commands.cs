@@ -129,8 +129,8 @@ public sealed partial class RoleMachine
     {
         restart = operationId;
         restartStopped = false;
-        crashes.Clear();
-        shutDown = failed = false;
+        ForgetCrashes();
+        shutDown = false;
         cause = "The operator asked for a restart of the VM.";
     }
 

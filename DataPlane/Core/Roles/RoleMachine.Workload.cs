@@ -1,11 +1,13 @@
+using System.Collections.Immutable;
+
 namespace Pollux.DataPlane.Core.Roles;
 
 /// <summary>The VM (or application) on a serving host, and how it is given up for a stop and for a swap.</summary>
 public sealed partial class RoleMachine
 {
-    /// <summary>Restarts of a crashing workload: this many within the window, then it stays down.</summary>
+    /// <summary>Restarts of a crashing workload on this host: this many within the window, then it stays down. SafeKit's words: 3 in 24 h.</summary>
     private const int RestartsMax = 3;
-    private const long CrashWindowMs = 10 * 60_000;
+    private const long CrashWindowMs = 24 * 3_600_000;
 
     /// <summary>Pause before a crashed workload is started again, and before a failed stop is tried again, milliseconds.</summary>
     private const long RestartAfterMs = 1_000;
@@ -188,6 +190,24 @@ public sealed partial class RoleMachine
         }
     }
 
+    /// <summary>What was stored before this process started.</summary>
+    private void RememberCrashes(ImmutableArray<long> agesMs)
+    {
+        crashes.AddRange(agesMs.Where(ageMs => ageMs <= CrashWindowMs).Select(ageMs => nowMs - ageMs));
+        failed = crashes.Count > RestartsMax && Record.Primary == self;
+        if (failed)
+            workloadReason = $"It ended by itself or could not be started {crashes.Count} times within 24 hours, before this process started.";
+    }
+
+    private void ForgetCrashes()
+    {
+        failed = false;
+        if (crashes.Count == 0)
+            return;
+        crashes.Clear();
+        Save(State);
+    }
+
     private void CountCrash(string reason)
     {
         startNotBeforeMs = nowMs + RestartAfterMs;
@@ -201,6 +221,7 @@ public sealed partial class RoleMachine
         crashes.RemoveAll(atMs => nowMs - atMs > CrashWindowMs);
         crashes.Add(nowMs);
         failed = crashes.Count > RestartsMax;
-        cause = $"The VM ended by itself or could not be started ({crashes.Count} times; it is started again {RestartsMax} times). {reason}";
+        cause = $"The VM ended by itself or could not be started ({crashes.Count} times within 24 hours; it is started again {RestartsMax} times). {reason}";
+        Save(State);
     }
 }

@@ -77,6 +77,7 @@ public sealed partial class RoleMachine
         NextDeadlineMs = nowMs;
         volumeHeld = configuration.VolumeHeld;
         work = configuration.WorkloadKept ? Work.Running : Work.Off;
+        RememberCrashes(recovered.CrashAgesMs);
         View = Describe();
     }
 
@@ -164,7 +165,7 @@ public sealed partial class RoleMachine
         runChangedMs = nowMs;
         crashes.Clear();
         shutDown = failed = false;
-        Save(State with { Run = run });
+        Save(State with { Run = run }); // Without the crashes: a start by command has all its tries.
     }
 
     private void OnStateSaved(long version)
@@ -176,9 +177,9 @@ public sealed partial class RoleMachine
 
     private void Save(LocalState state)
     {
-        State = state;
+        State = state with { CrashAgesMs = [.. crashes.Select(atMs => nowMs - atMs)] };
         startStateUnsaved = false;
-        Emit(new RoleEffect.SaveState(++savesEmitted, state));
+        Emit(new RoleEffect.SaveState(++savesEmitted, State));
     }
 
     private void Emit(RoleEffect effect) => effects.Add(effect);

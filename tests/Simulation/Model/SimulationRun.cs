@@ -51,9 +51,11 @@ internal static class SimulationRun
 
     private static void BecomeWhole(World world)
     {
-        var boundMs = world.Schedule.NowMs + WholeAgainDetectionTimes * world.DetectionMs + 60_000;
+        var healedMs = world.Schedule.NowMs;
+        var boundMs = healedMs + WholeAgainDetectionTimes * world.DetectionMs + 60_000;
         var restarted = false;
-        while (!Whole(world))
+        // What the kernel failed to write back shortly before is told by a flush only, and by none yet: the copies may differ until then.
+        while (!Whole(world) || world.Truth.FlushedAllMs < healedMs)
         {
             if (world.Schedule.NowMs > boundMs)
                 throw new SafetyViolation("Not whole again in time: " + string.Join("; ", world.Hosts.Select(Tell)));

@@ -18,6 +18,9 @@ internal sealed class Truth(World world)
 
     public long Flushes { get; private set; }
 
+    /// <summary>When the newest acknowledged flush of everything began.</summary>
+    public long FlushedAllMs { get; private set; } = -1;
+
     public long Failed { get; private set; }
 
     public long Takeovers { get; private set; }
@@ -76,6 +79,8 @@ internal sealed class Truth(World world)
     private void FlushAcknowledged(SimHost host, GuestOperation flush)
     {
         Flushes++;
+        if (flush.Object == 0)
+            FlushedAllMs = Math.Max(FlushedAllMs, flush.BegunMs);
         foreach (var (cell, number) in flush.MakesStable)
         {
             // S2: on stable storage of every member.

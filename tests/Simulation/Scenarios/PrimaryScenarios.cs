@@ -213,70 +213,6 @@ public sealed class PrimaryScenarios
     }
 
     [Fact]
-    public void A_restart_ends_the_vm_in_order_and_starts_it_again_on_the_same_host()
-    {
-        var a = StartPair();
-        var operation = Guid.NewGuid();
-        a.Feed(new RoleInput.Command(operation, RoleCommand.Restart));
-        Assert.Equal(5_000, Assert.Single(a.Effects.OfType<RoleEffect.StopWorkload>()).GraceMs);
-        Assert.True(a.View is { Role: Role.Prim, Ready: false } && a.View.Code == RoleCodes.Restarting.Code);
-        a.WaitAnswered(1_000);
-        a.Feed(new RoleInput.WorkloadStopped(true, "shut down"));
-        Assert.Equal(2, a.Count<RoleEffect.StartWorkload>());
-        Assert.Equal(0, a.Count<RoleEffect.CommandDone>());
-        a.Feed(new RoleInput.WorkloadStarted());
-        a.Feed(new RoleInput.Command(operation, RoleCommand.Restart)); // Repeated: not done again.
-        Assert.True(Assert.Single(a.Effects.OfType<RoleEffect.CommandDone>()).Succeeded);
-        Assert.True(a.View is { Role: Role.Prim, Ready: true });
-        Assert.Equal(Pair, a.State.Record);
-        Assert.Equal(1, a.Count<RoleEffect.StopWorkload>());
-        Assert.Equal(1, a.Count<RoleEffect.Serve>());
-        a.Check();
-    }
-
-    [Fact]
-    public void A_restart_starts_a_vm_that_stays_down_after_crashes_and_gives_it_new_tries()
-    {
-        var a = new Scenario(LocalState.Fresh);
-        StartAlone(a);
-        CrashUntilDown(a);
-        a.Feed(new RoleInput.Command(Guid.NewGuid(), RoleCommand.Restart));
-        Assert.Equal(5, a.Count<RoleEffect.StartWorkload>());
-        a.Feed(new RoleInput.WorkloadStarted());
-        Assert.True(Assert.Single(a.Effects.OfType<RoleEffect.CommandDone>()).Succeeded);
-        a.Feed(new RoleInput.WorkloadStopped(false, "QEMU crashed"));
-        a.Wait(1_000);
-        Assert.Equal(6, a.Count<RoleEffect.StartWorkload>());
-        a.Check();
-    }
-
-    [Fact]
-    public void A_restart_ends_with_its_reason_when_this_host_is_deposed_meanwhile()
-    {
-        var a = StartPair();
-        a.Feed(new RoleInput.Command(Guid.NewGuid(), RoleCommand.Restart));
-        a.Hear(a.PeerBeacon(Role.Alone, Scenario.Record(4, "b", "b")));
-        Assert.False(Assert.Single(a.Effects.OfType<RoleEffect.CommandDone>()).Succeeded);
-        a.Saved();
-        a.Feed(new RoleInput.WorkloadStopped(true, "killed"));
-        a.Feed(new RoleInput.Released());
-        Assert.Equal(1, a.Count<RoleEffect.StartWorkload>());
-        a.Check();
-    }
-
-    [Fact]
-    public void A_swap_and_a_restart_exclude_each_other()
-    {
-        var a = StartPair();
-        a.Feed(new RoleInput.Command(Guid.NewGuid(), RoleCommand.Restart));
-        var swap = Guid.NewGuid();
-        a.Feed(new RoleInput.Command(swap, RoleCommand.Swap));
-        var refused = Assert.Single(a.Effects.OfType<RoleEffect.CommandDone>());
-        Assert.Equal((swap, false), (refused.OperationId, refused.Succeeded));
-        a.Check();
-    }
-
-    [Fact]
     public void A_stop_flushes_both_copies_and_keeps_the_record()
     {
         var a = StartPair();
@@ -288,17 +224,6 @@ public sealed class PrimaryScenarios
         a.Feed(new RoleInput.Released());
         Assert.True(a.View is { Role: Role.Stop, Ready: true });
         Assert.Equal(Pair, a.State.Record);
-        a.Check();
-    }
-
-    [Fact]
-    public void A_crashing_vm_is_started_again_three_times_and_then_stays_down()
-    {
-        var a = new Scenario(LocalState.Fresh);
-        StartAlone(a);
-        CrashUntilDown(a);
-        Assert.Equal(4, a.Count<RoleEffect.StartWorkload>());
-        Assert.Equal(RoleCodes.WorkloadFailed.Code, a.View.Code);
         a.Check();
     }
 
@@ -344,17 +269,7 @@ public sealed class PrimaryScenarios
         a.Check();
     }
 
-    private static void CrashUntilDown(Scenario a)
-    {
-        for (var crash = 0; crash < 4; crash++)
-        {
-            a.Feed(new RoleInput.WorkloadStopped(false, "QEMU crashed"));
-            a.Wait(1_000);
-            a.Feed(new RoleInput.WorkloadStarted());
-        }
-    }
-
-    private static void StartAlone(Scenario a)
+    internal static void StartAlone(Scenario a)
     {
         a.Feed(new RoleInput.Desired(true));
         a.Saved();
@@ -375,7 +290,7 @@ public sealed class PrimaryScenarios
         a.Feed(new RoleInput.PeerCaughtUp(Scenario.BaseOne));
     }
 
-    private static Scenario StartPair()
+    internal static Scenario StartPair()
     {
         var a = new Scenario(LocalState.Fresh);
         StartAlone(a);

@@ -28,6 +28,18 @@ public sealed class ModuleStateFileTests : IDisposable
     }
 
     [Fact]
+    public void Crashes_grow_older_while_no_process_runs()
+    {
+        var file = new ModuleStateFile(StatePath);
+        file.Save(Some with { CrashAgesMs = [7_000, 2_000] });
+        File.SetLastWriteTimeUtc(StatePath, DateTime.UtcNow.AddHours(-1));
+        var ages = file.Load().State.CrashAgesMs;
+        Assert.Equal(2, ages.Length);
+        Assert.Equal(5_000, ages[0] - ages[1]);
+        Assert.InRange(ages[1], 3_602_000, 3_602_000 + 600_000);
+    }
+
+    [Fact]
     public void A_damaged_state_is_unknown_never_clean_whatever_byte_is_hit()
     {
         var file = new ModuleStateFile(StatePath);
