@@ -25,6 +25,11 @@ public sealed partial class SourceMachine
     private long _copyReservedBytes;
     private bool _clipRuns;
 
+    // The flush on both hosts that a clip waits for.
+    private bool _clipFlushWanted;
+    private bool _clipFlushes;
+    private bool _clipFlushed;
+
     // After a hole the next look is at a long run, alone; after data at short ones, side by side.
     private bool _expectsHole;
     private bool _longRunRuns;
@@ -126,7 +131,7 @@ public sealed partial class SourceMachine
             case Step.Range:
                 if (over)
                     return DropCopy(slot);
-                if (!_ledger.MayProceed(slot) || IsRepaired(operation.Object))
+                if (!_ledger.MayProceed(slot) || IsRepaired(operation.Object) || !IsStableEnoughToClip(operation.Purpose))
                     return false;
                 return Look(slot);
             case Step.Compare:
@@ -325,7 +330,7 @@ public sealed partial class SourceMachine
         }
         else
         {
-            _clipRuns = false;
+            (_clipRuns, _clipFlushWanted, _clipFlushes, _clipFlushed) = (false, false, false, false);
         }
         operation = default;
         _ledger.Abandon(slot);
@@ -337,10 +342,17 @@ public sealed partial class SourceMachine
         (_cursor, _expectsHole, _longRunRuns, _comparedDifferent, _changed) = (default, false, false, 0, true);
 
     /// <summary>An object that is dirty as a whole is dirty up to its size: both hosts agree on that since the manifest. Nothing of it changes
-    /// while it is looked at, so no mark behind the end is lost.</summary>
+    /// while it is looked at, so no mark behind the end is lost. Before that everything is flushed on both hosts: a shortening that is not
+    /// stable is undone by a loss of power, on both perhaps, and brings back what differs behind the end (rule S6).</summary>
     private void ClipWholeObjects()
     {
-        if (_clipRuns || _marks.Map.WholeObjects == 0)
+        if (_clipRuns)
+        {
+            if (_clipFlushWanted && TryFlushEverything(Purpose.ClipFlush, withPeer: true))
+                (_clipFlushWanted, _clipFlushes) = (false, true);
+            return;
+        }
+        if (_marks.Map.WholeObjects == 0)
             return;
         if (_toClip.Count == 0)
         {
@@ -359,6 +371,25 @@ public sealed partial class SourceMachine
         }
     }
 
+    /// <summary>Asks for the flush once the range is held, so that no shortening can come after it.</summary>
+    private bool IsStableEnoughToClip(Purpose purpose)
+    {
+        if (purpose != Purpose.Clip || _clipFlushed)
+            return true;
+        if (!_clipFlushes && !_clipFlushWanted)
+            (_clipFlushWanted, _changed) = (true, true);
+        return false;
+    }
+
+    private void ClipFlushed(bool confirmed)
+    {
+        if (!_clipFlushes)
+            return;
+        (_clipFlushes, _clipFlushed, _changed) = (false, confirmed, true);
+        if (!confirmed)
+            LoseSession("a flush before an object's marks are cut to its length was not confirmed");
+    }
+
     private void ClipStatted(int slot, int errno, in ObjectAttributes attributes)
     {
         ref readonly var operation = ref Running(slot, OperationKind.Copy);
@@ -367,7 +398,12 @@ public sealed partial class SourceMachine
             SizeForVerify(slot, errno, attributes.SizeBytes);
             return;
         }
-        if (errno == 0 || LinuxError.IsGone(errno))
+        if (LinuxError.IsGone(errno) && IsBeingRemoved(operation.Object))
+        {
+            // Its marks go when the removal is stable; the next look flushes for it.
+            _changed = true;
+        }
+        else if (errno == 0 || LinuxError.IsGone(errno))
         {
             _marks.Map.Clip(operation.Object, errno == 0 ? attributes.SizeBytes : 0);
         }

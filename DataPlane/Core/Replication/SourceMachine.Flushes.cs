@@ -120,6 +120,9 @@ public sealed partial class SourceMachine
             case Purpose.VerifyFlush when session == _link:
                 VerifyFlushed(peerConfirmed && errno == 0);
                 break;
+            case Purpose.ClipFlush when session == _link:
+                ClipFlushed(peerConfirmed && errno == 0);
+                break;
             case Purpose.ResyncFlush when session == _link:
                 ResyncFlushed(peerConfirmed && errno == 0);
                 break;

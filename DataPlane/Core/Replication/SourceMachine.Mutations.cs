@@ -273,6 +273,8 @@ public sealed partial class SourceMachine
             _marks.Map.Forget(_gone.Dequeue().Object);
     }
 
+    private bool IsBeingRemoved(ulong obj) => _orphans.Contains(obj) || _gone.Any(gone => gone.Object == obj);
+
     /// <summary>A buffer for payloads that are made here; valid until it is asked for again.</summary>
     private Span<byte> PayloadOf(int bytes)
     {

@@ -51,6 +51,9 @@ public sealed partial class SourceMachine
         ResyncFlush,
         FinalFlush,
 
+        /// <summary>Makes lengths stable, so that marks behind the end of an object may go.</summary>
+        ClipFlush,
+
         /// <summary>What a verify has repaired becomes stable.</summary>
         VerifyFlush,
 

@@ -303,6 +303,46 @@ public sealed class ResyncMachineTests
         _pair.AssertEqual();
     }
 
+    [Fact]
+    public void What_a_shortening_cut_off_stays_marked_until_the_shortening_is_stable_on_both_hosts()
+    {
+        _pair.ServeMirrored();
+        var file = _pair.Create("f");
+        Fill(file, 2);
+        A.Flush(1);
+        _pair.Run();
+        B.Crash();
+        _pair.Exclude();
+        A.Write(2, file, MiB, MachinePair.Bytes(MiB, 77));
+        A.Flush(3);
+        _pair.Run();
+        A.Crash();
+        A.Checkpoint = CheckpointImage.Write([ObjectRange.Whole(file)], everythingMayDiffer: false, ResyncClaim.None);
+        A.Serve(3);
+        A.Held = B.Held = static what => what.StartsWith("flush", StringComparison.Ordinal);
+        A.Mutate(4, new Mutation(MutationKind.SetAttributes) { Object = file, Mask = AttributeMask.Size, SizeBytes = MiB });
+        _pair.Attach(3);
+        _pair.Run();
+        Assert.Equal(0, A.Completed[4]);
+
+        // More than the activity log holds: it keeps only what is marked nowhere else.
+        for (var i = 0UL; i < 300; i++)
+        {
+            A.Write(10_000 + i, _pair.Create($"other {i}"), 0, MachinePair.Bytes(10));
+            _pair.Run();
+        }
+        var left = RecoveredMarks.Read(A.Checkpoint, A.Log, A.Options.ActivityLogSlots, ResyncPart.Source, out _)!;
+        var marks = new DirtyMap();
+        marks.Unite(left.Ranges.ToArray());
+        Assert.True(marks.HasMarks(file, MiB, MiB));
+
+        A.Held = B.Held = static _ => false;
+        _pair.Run();
+        Assert.Contains("caught-up", A.Events);
+        Assert.Equal(0, A.Source!.Status.DirtyBytes);
+        _pair.AssertEqual();
+    }
+
     private void Fill(ulong file, int mebibytes)
     {
         for (var i = 0; i < mebibytes; i++)
