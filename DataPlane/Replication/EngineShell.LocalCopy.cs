@@ -223,7 +223,7 @@ internal abstract unsafe partial class EngineShell
 
     private int MakeHole(ulong obj, long offsetBytes, long lengthBytes)
     {
-        var error = Store.PunchHole(obj, offsetBytes, lengthBytes);
+        var error = Store.MakeHole(obj, offsetBytes, lengthBytes);
         if (error != Errno.EOPNOTSUPP)
             return error;
         // A file system without holes gets zeros.

@@ -101,13 +101,17 @@ public sealed unsafe partial class ObjectStore
         return error;
     }
 
-    /// <summary>Deallocates a range; it reads as zeros afterwards and the size stays.</summary>
-    public int PunchHole(ulong obj, long offsetBytes, long lengthBytes)
+    /// <summary>Deallocates a range; it reads as zeros afterwards, and the file ends no sooner than it does.</summary>
+    public int MakeHole(ulong obj, long offsetBytes, long lengthBytes)
     {
         var error = Acquire(obj, out var descriptor);
         if (error != 0)
             return error;
-        error = Libc.FAllocate(descriptor!.Fd, Libc.FallocatePunchHole | Libc.FallocateKeepSize, offsetBytes, lengthBytes) == 0 ? Errno.None : Libc.LastErrno;
+        var fd = descriptor!.Fd;
+        var done = Libc.FAllocate(fd, Libc.FallocatePunchHole | Libc.FallocateKeepSize, offsetBytes, lengthBytes) == 0
+            && Libc.LSeek(fd, 0, Libc.SeekEnd) is >= 0 and var sizeBytes
+            && (sizeBytes >= offsetBytes + lengthBytes || Libc.FTruncate(fd, offsetBytes + lengthBytes) == 0);
+        error = done ? Errno.None : Libc.LastErrno;
         descriptor.Release();
         return error;
     }

@@ -91,6 +91,13 @@ internal sealed partial class SimDisk
         return 0;
     }
 
+    /// <summary>As ObjectStore.MakeHole: the file ends no sooner than the hole.</summary>
+    public int MakeHole(ulong obj, long offsetBytes, long lengthBytes)
+    {
+        var errno = Punch(obj, offsetBytes, lengthBytes);
+        return errno == 0 && Find(obj)!.SizeBytes < offsetBytes + lengthBytes ? SetSize(obj, offsetBytes + lengthBytes) : errno;
+    }
+
     /// <summary>A flush covers what was written before it began; it is told to end by <see cref="EndFlush"/>.</summary>
     public long BeginFlush() => version;
 

@@ -91,7 +91,7 @@ internal sealed partial class SimEngine
         if (world.Sabotage == Sabotage.HolesNotCopied)
             lengthBytes = 0;
         effects.Add(() => InOrder(obj, 0, 8, () =>
-            Written(slot, host.Disk.WriteErrno != 0 ? host.Disk.WriteErrno : host.Disk.Punch(obj, offsetBytes, lengthBytes))));
+            Written(slot, host.Disk.WriteErrno != 0 ? host.Disk.WriteErrno : host.Disk.MakeHole(obj, offsetBytes, lengthBytes))));
     }
 
     private void Written(int slot, int errno) => Turn(() =>

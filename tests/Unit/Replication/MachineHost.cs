@@ -243,7 +243,7 @@ internal sealed class MachineHost(string name, MachinePairClock clock) : IEngine
     void ILocalCopy.LocalHole(int slot, ulong obj, long offsetBytes, long lengthBytes) => Queue($"hole {obj:x}", () =>
     {
         if (Objects.TryGetValue(obj, out var found))
-            found.Clear(offsetBytes, lengthBytes);
+            found.MakeHole(offsetBytes, lengthBytes);
         Replica?.LocalWritten(slot, found is null ? LinuxError.Stale : 0);
     });
 
@@ -485,6 +485,14 @@ internal sealed class FakeObject(uint mode)
     {
         if (offset < Content.Length)
             Content.AsSpan((int)offset, (int)Math.Min(length, Content.Length - offset)).Clear();
+    }
+
+    /// <summary>As ObjectStore.MakeHole.</summary>
+    public void MakeHole(long offset, long length)
+    {
+        Clear(offset, length);
+        if (Content.Length < offset + length)
+            Cut(offset + length);
     }
 
     public void Cut(long size)

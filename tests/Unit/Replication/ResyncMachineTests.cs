@@ -158,6 +158,24 @@ public sealed class ResyncMachineTests
     }
 
     [Fact]
+    public void A_file_that_grew_by_a_hole_while_the_target_made_its_tree_equal_is_as_long_there()
+    {
+        _pair.ServeAlone();
+        var file = _pair.Create("f");
+        A.Write(1, file, 0, MachinePair.Bytes(MiB));
+        _pair.Run();
+        B.Held = static what => what == "apply manifest";
+        _pair.Attach();
+        _pair.Run();
+        A.Write(2, file, MiB, new byte[MiB / 2]);
+        _pair.Run();
+        B.Held = static _ => false;
+        _pair.Run();
+        Assert.Contains("caught-up", A.Events);
+        _pair.AssertEqual();
+    }
+
+    [Fact]
     public void A_session_that_is_lost_at_the_last_step_leaves_no_member()
     {
         _pair.ServeAlone();

@@ -58,6 +58,19 @@ public sealed class ObjectStoreTests : IDisposable
     }
 
     [StorageFact]
+    public void A_hole_reaches_to_its_end_and_takes_nothing_behind_it()
+    {
+        var s = Open();
+        var file = s.File(Root, "f", "content");
+        Assert.Equal(0, s.Store.MakeHole(file, 4, 1 << 20));
+        Assert.Equal((1 << 20) + 4, s.Attributes(file).SizeBytes);
+        Assert.StartsWith("cont\0\0\0\0", s.Read(file));
+        Assert.Equal(0, s.Store.MakeHole(file, 0, 2));
+        Assert.Equal((1 << 20) + 4, s.Attributes(file).SizeBytes);
+        Assert.StartsWith("\0\0nt", s.Read(file));
+    }
+
+    [StorageFact]
     public void An_unlinked_object_stays_usable_until_it_is_released()
     {
         var s = Open(new ObjectStoreOptions { DescriptorsMax = 2 });
