@@ -76,8 +76,7 @@ public sealed class FaultTests(PairStage stage)
     public async Task Power_off_of_the_primary_restarts_the_vm_on_the_peer_within_five_seconds()
     {
         var scene = await stage.ReadyAsync();
-        await scene.Primary.PowerOffAsync();
-        var since = DateTimeOffset.UtcNow;
+        var since = await scene.Primary.PowerOffAsync();
         await scene.Module.WaitForBootAsync(scene.Secondary.Name, since);
         var took = scene.Module.Observer.ProcessSeenAt(scene.Secondary.Name) - since;
         Assert.True(took <= StartOnSurvivorMax, $"The VM's process came {took} after the power-off.");

@@ -91,9 +91,12 @@ public sealed class LabHost
 
     /// <summary>Power-off: the cable is out, every process of the host dies at once, its network state is gone.
     /// What was written but not flushed survives, because the machine's page cache does.</summary>
-    public async Task PowerOffAsync()
+    /// <returns>The moment before which the host was whole: what follows is measured from it, not from when the last process was reaped,
+    /// which takes a second or more.</returns>
+    public async Task<DateTimeOffset> PowerOffAsync()
     {
         var init = InitProcessId;
+        var at = DateTimeOffset.UtcNow;
         await _network.UnplugAsync(Name);
         Signals.Send(init, Signals.Kill);
         foreach (var process in _processes)
@@ -104,6 +107,7 @@ public sealed class LabHost
         foreach (var process in _processes)
             await process.DisposeAsync();
         _processes.Clear();
+        return at;
     }
 
     /// <summary>Runs a program in the host to its end.</summary>

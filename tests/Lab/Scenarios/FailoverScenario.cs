@@ -23,8 +23,7 @@ public static class FailoverScenario
         var (alpha, beta) = (pair.Machines["alpha"], pair.Machines["beta"]);
         await module.WaitForRecordsAsync("alpha", more: 200);
 
-        await alpha.PowerOffAsync();
-        var timeline = new Timeline(DateTimeOffset.UtcNow);
+        var timeline = new Timeline(await alpha.PowerOffAsync());
         var acknowledged = module.AcknowledgedMax;
         timeline.Add(timeline.Zero, "lab", $"power-off of alpha; its last acknowledged record is {acknowledged}");
         Demo.Say("Power-off of alpha: cable out, every process killed");
