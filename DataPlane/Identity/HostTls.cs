@@ -1,6 +1,7 @@
 using System.Net.Security;
 using System.Security.Authentication;
 using System.Security.Cryptography.X509Certificates;
+using Pollux.DataPlane.Replication;
 
 namespace Pollux.DataPlane.Identity;
 
@@ -13,6 +14,7 @@ public sealed class HostTls(HostIdentity identity)
 
     private readonly SslStreamCertificateContext _certificate =
         SslStreamCertificateContext.Create(identity.Certificate, additionalCertificates: null, offline: true);
+    private readonly TlsCredentials _link = new(identity.Certificate);
 
     /// <summary>Authenticates both ends of an accepted connection.</summary>
     /// <returns>The encrypted stream and the grain key of the host at the other end.</returns>
@@ -74,6 +76,34 @@ public sealed class HostTls(HostIdentity identity)
         }
 
         return tls;
+    }
+
+    /// <summary>Authenticates both ends of an accepted replication link and puts TLS on it.</summary>
+    /// <returns>The grain key of the host at the other end.</returns>
+    /// <exception cref="AuthenticationException">Not TLS 1.3, no certificate of our authority, or not a host of our cluster.</exception>
+    internal async ValueTask<string> AcceptLinkAsync(LinkTransport transport, CancellationToken cancel)
+    {
+        string? host = null;
+        await transport.SecureAsync(_link, accepts: true, certificate => IsHost(certificate, ClientAuthentication, out host), cancel).ConfigureAwait(false);
+        return host!;
+    }
+
+    /// <summary>The same for a dialled one; the other end must be exactly <paramref name="peerHost"/>.</summary>
+    /// <returns><paramref name="peerHost"/>.</returns>
+    /// <exception cref="AuthenticationException">It is not, or not by our authority, or not TLS 1.3.</exception>
+    internal async ValueTask<string> DialLinkAsync(LinkTransport transport, string peerHost, CancellationToken cancel)
+    {
+        string? host = null;
+        try
+        {
+            await transport.SecureAsync(
+                _link, accepts: false, certificate => IsHost(certificate, ServerAuthentication, out host) && host == peerHost, cancel).ConfigureAwait(false);
+            return peerHost;
+        }
+        catch (AuthenticationException e) when (host is not null && host != peerHost)
+        {
+            throw new AuthenticationException($"The host at the peer's address is {host}, not {peerHost}.", e);
+        }
     }
 
     /// <summary>Options for the connection to the gateway: its certificate must come from our authority and name the address dialled.</summary>

@@ -84,7 +84,7 @@ public sealed partial class DataPlaneHost : IAsyncDisposable
             HostLog.Warn("hypervisor", "libvirt does not answer: modules with a VM cannot run on this host");
         _peers.Start();
         _replication = new ReplicationListener(
-            PeerAddress.EveryOf(_options.ReplicationPort), _tls.AcceptAsync,
+            PeerAddress.EveryOf(_options.ReplicationPort), _tls.AcceptLinkAsync,
             module => _slots.TryGetValue(module, out var slot) ? slot.Runtime?.Engine as ReplicationEngine : null, ReplicationSilenceMax);
         _desired = _cache.Load();
         _control.Start();

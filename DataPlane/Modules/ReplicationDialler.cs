@@ -26,8 +26,7 @@ internal sealed class ReplicationDialler(HostTls tls, PeerLink peers, TimeSpan s
             [.. order.Union(Enumerable.Range(1, peer.Addresses.Count)).Select(number => (number, peer.Addresses[number - 1]))], ConnectAsync, cancel)
             .ConfigureAwait(false);
         var (connection, _) = await LinkConnection.SecureAsync(
-            socket, async (transport, token) => (await tls.DialAsync(transport, peer.Host, token).ConfigureAwait(false), peer.Host), cancel)
-            .ConfigureAwait(false);
+            new LinkTransport(socket), (transport, token) => tls.DialLinkAsync(transport, peer.Host, token), cancel).ConfigureAwait(false);
         connection.Network = network;
         return connection;
     }

@@ -17,7 +17,7 @@ public sealed class ReplicationListener : IAsyncDisposable
     public static readonly TimeSpan GreetingDeadline = TimeSpan.FromSeconds(5);
 
     private readonly Socket _listener;
-    private readonly Func<Stream, CancellationToken, ValueTask<(Stream Stream, string PeerHost)>> _authenticate;
+    private readonly Func<LinkTransport, CancellationToken, ValueTask<string>> _authenticate;
     private readonly Func<string, ReplicationEngine?> _engineOf;
     private readonly TimeSpan _silenceMax;
     private readonly PlaintextTokens _tokens = new();
@@ -25,10 +25,11 @@ public sealed class ReplicationListener : IAsyncDisposable
     private readonly CancellationTokenSource _stopped = new();
     private readonly Task _accepting;
 
+    /// <param name="authenticate">Secures an accepted connection and gives the host at the other end.</param>
     /// <param name="engineOf">The engine of a module key; null if this host has no such module.</param>
     /// <param name="silenceMax">See <see cref="SocketTuning.Apply"/>.</param>
-    public ReplicationListener(
-        IPEndPoint endPoint, Func<Stream, CancellationToken, ValueTask<(Stream Stream, string PeerHost)>> authenticate,
+    internal ReplicationListener(
+        IPEndPoint endPoint, Func<LinkTransport, CancellationToken, ValueTask<string>> authenticate,
         Func<string, ReplicationEngine?> engineOf, TimeSpan silenceMax)
     {
         (_authenticate, _engineOf, _silenceMax) = (authenticate, engineOf, silenceMax);
@@ -87,7 +88,7 @@ public sealed class ReplicationListener : IAsyncDisposable
             if (await transport.PeekAsync(deadline.Token).ConfigureAwait(false) == PlaintextLink.OpeningMagic[0])
             {
                 // A TLS handshake begins with another byte.
-                connection = LinkConnection.Plain(transport);
+                connection = new LinkConnection(transport);
                 if (await RedeemAsync(connection.Stream, deadline.Token).ConfigureAwait(false) is { } grant)
                     accepted = await HearAsync(connection, grant.PeerHost, grant.Module, deadline.Token).ConfigureAwait(false);
                 else

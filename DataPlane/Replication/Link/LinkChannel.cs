@@ -1,5 +1,3 @@
-using System.Buffers;
-using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 using Pollux.DataPlane.Core.Replication;
 using Pollux.DataPlane.Loop;
@@ -14,19 +12,13 @@ internal sealed unsafe class LinkChannel : ILoopSource, IDisposable
     private const int ReceiveBytesMax = 2 * (FrameHeader.SizeBytes + FrameHeader.PayloadBytesMax);
     private const int VectorsMax = 64;
 
-    /// <summary>Encrypted bytes that wait for the socket; more is not encrypted before it has room.</summary>
-    private const int EncryptedBytesMax = 256 << 10;
-
     private readonly LinkConnection _connection;
     private readonly SendQueue _queue;
     private FrameChain _arrived;
-    private readonly ForeignMemory _piece = new();
     private readonly Action<LinkChannel> _readable;
     private byte[] _receive = GC.AllocateUninitializedArray<byte>(ReceiveBytesStart, pinned: true);
     private int _start;
     private int _end;
-    private ValueTaskAwaiter<int> _read;
-    private bool _reads;
     private bool _full;
     private bool _parting;
     private bool _more;
@@ -40,7 +32,6 @@ internal sealed unsafe class LinkChannel : ILoopSource, IDisposable
             _arrived.Next();
         (_connection, _readable) = (connection, readable);
         _queue = new SendQueue(buffers);
-        connection.Transport.BeginLoop(connection.Encrypted);
         LastReceivedMs = Environment.TickCount64;
     }
 
@@ -61,7 +52,7 @@ internal sealed unsafe class LinkChannel : ILoopSource, IDisposable
     public long SendRoomBytes => EndReason is null ? _queue.RoomBytes : 0;
 
     /// <summary>Bytes that were added and that the socket has not taken.</summary>
-    public long UnsentBytes => _queue.Bytes + _connection.Transport.OutBytes;
+    public long UnsentBytes => _queue.Bytes;
 
     /// <summary>From the second frame on, in both directions, the frames belong to this session.</summary>
     public void Name(Guid session)
@@ -87,22 +78,20 @@ internal sealed unsafe class LinkChannel : ILoopSource, IDisposable
     /// <returns>True if room has appeared in the queue.</returns>
     public bool Send()
     {
-        if (_queue.IsEmpty && _connection.Transport.OutBytes == 0)
-            return false;
-        if (EndReason is not null)
+        if (_queue.IsEmpty || EndReason is not null)
             return false;
         var before = _queue.Bytes;
         try
         {
-            _full = _connection.Encrypted ? !SendEncrypted() : !SendPlain();
+            _full = !SendQueued();
         }
         catch (Exception e)
         {
-            // Whatever a stream throws, it carries nothing any more.
+            // Whatever a layer throws, it carries nothing any more.
             End($"the connection failed: {e.Message}");
             return false;
         }
-        if (_parting && _queue.IsEmpty && _connection.Transport.OutBytes == 0)
+        if (_parting && _queue.IsEmpty)
             _connection.Transport.EndSending();
         return _queue.Bytes < before;
     }
@@ -119,7 +108,9 @@ internal sealed unsafe class LinkChannel : ILoopSource, IDisposable
         try
         {
             _more = false;
-            var got = _connection.Encrypted ? ReceiveEncrypted() : ReceivePlain();
+            MakeRoom();
+            var room = _receive.Length - _end;
+            var got = _connection.Transport.Receive(Received(_end), room);
             if (got < 0)
                 return false;
             if (got == 0)
@@ -128,7 +119,7 @@ internal sealed unsafe class LinkChannel : ILoopSource, IDisposable
                 return false;
             }
             LastReceivedMs = Environment.TickCount64;
-            _more = _connection.Encrypted || got == _receive.Length - _end;
+            _more = got == room;
             if (_parting)
                 _start = _end = 0;
             else
@@ -137,7 +128,7 @@ internal sealed unsafe class LinkChannel : ILoopSource, IDisposable
         }
         catch (Exception e)
         {
-            // Whatever a stream throws, it carries nothing any more.
+            // Whatever a layer throws, it carries nothing any more.
             End($"the connection failed: {e.Message}");
             return false;
         }
@@ -183,7 +174,7 @@ internal sealed unsafe class LinkChannel : ILoopSource, IDisposable
         _parting = true;
         WantsInput = true;
         _start = _end = 0;
-        if (_queue.IsEmpty && _connection.Transport.OutBytes == 0)
+        if (_queue.IsEmpty)
             _connection.Transport.EndSending();
     }
 
@@ -219,10 +210,9 @@ internal sealed unsafe class LinkChannel : ILoopSource, IDisposable
         End("closed");
         _connection.Transport.Dispose();
         _queue.Dispose();
-        _piece.Point(null, 0);
     }
 
-    private bool SendPlain()
+    private bool SendQueued()
     {
         var vectors = stackalloc LoopNative.IoVector[VectorsMax];
         while (!_queue.IsEmpty)
@@ -233,59 +223,6 @@ internal sealed unsafe class LinkChannel : ILoopSource, IDisposable
             _queue.Sent(sent);
         }
         return true;
-    }
-
-    private bool SendEncrypted()
-    {
-        while (true)
-        {
-            while (_connection.Transport.OutBytes < EncryptedBytesMax && !_queue.IsEmpty)
-            {
-                var (start, bytes) = _queue.First();
-                bytes = Math.Min(bytes, EncryptedBytesMax);
-                if (!IsDone(_connection.Stream.WriteAsync(_piece.Point((byte*)start, bytes))))
-                    throw new InvalidOperationException("the stream above the socket did not finish a write at once");
-                _queue.Sent(bytes);
-            }
-            if (!_connection.Transport.Push())
-                return false;
-            if (_queue.IsEmpty)
-                return true;
-        }
-    }
-
-    private static bool IsDone(ValueTask step)
-    {
-        if (!step.IsCompleted)
-            return false;
-        step.GetAwaiter().GetResult();
-        return true;
-    }
-
-    private static ValueTaskAwaiter<int> Awaiter(ValueTask<int> read) => read.GetAwaiter();
-
-    private int ReceivePlain()
-    {
-        MakeRoom();
-        return _connection.Transport.Receive(Received(_end), _receive.Length - _end);
-    }
-
-    /// <summary>A read of the stream above may pend over several turns; the buffer is not moved meanwhile.</summary>
-    private int ReceiveEncrypted()
-    {
-        if (!_reads)
-        {
-            MakeRoom();
-            _read = Awaiter(_connection.Stream.ReadAsync(_receive.AsMemory(_end)));
-            _reads = true;
-        }
-        while (!_read.IsCompleted)
-        {
-            if (!_connection.Transport.Pull())
-                return -1;
-        }
-        _reads = false;
-        return _read.GetResult();
     }
 
     /// <summary>Moves the rest of a frame to the front, and grows the buffer for a frame that is longer.</summary>
@@ -309,33 +246,6 @@ internal sealed unsafe class LinkChannel : ILoopSource, IDisposable
             var larger = GC.AllocateUninitializedArray<byte>(Math.Min(ReceiveBytesMax, _receive.Length * 2), pinned: true);
             _receive.AsSpan(0, _end).CopyTo(larger);
             _receive = larger;
-        }
-    }
-
-    /// <summary>Memory of the send queue as the streams want it, without an allocation per write.</summary>
-    private sealed class ForeignMemory : MemoryManager<byte>
-    {
-        private byte* _start;
-        private int _bytes;
-
-        public Memory<byte> Point(byte* start, int bytes)
-        {
-            _start = start;
-            _bytes = bytes;
-            return bytes == 0 ? default : CreateMemory(bytes);
-        }
-
-        public override Span<byte> GetSpan() => new(_start, _bytes);
-
-        // SAFETY: the memory is native and stays where it is.
-        public override MemoryHandle Pin(int elementIndex = 0) => new(_start + elementIndex);
-
-        public override void Unpin()
-        {
-        }
-
-        protected override void Dispose(bool disposing)
-        {
         }
     }
 }

@@ -3,26 +3,21 @@ using System.Net.Sockets;
 
 namespace Pollux.DataPlane.Replication;
 
-/// <summary>A connection between two hosts that have authenticated each other: a socket, and the stream above it that encrypts, if one does.</summary>
+/// <summary>A connection between two hosts that have authenticated each other.</summary>
 public sealed class LinkConnection : IAsyncDisposable
 {
-    private LinkConnection(LinkTransport transport, Stream stream) => (Transport, Stream) = (transport, stream);
+    internal LinkConnection(LinkTransport transport) => Transport = transport;
 
     /// <summary>For the exchange of greetings: reads no more than it is asked for.</summary>
-    public Stream Stream { get; }
+    public Stream Stream => Transport;
 
     /// <summary>Number of the network to the peer that was dialled, from 1; 0 for a connection that the peer dialled.</summary>
     public int Network { get; set; }
 
-    /// <summary>Data travels through <see cref="Stream"/>, not directly through the socket.</summary>
-    internal bool Encrypted => !ReferenceEquals(Stream, Transport);
-
     internal LinkTransport Transport { get; }
 
     /// <summary>Without encryption: the socket is all.</summary>
-    public static LinkConnection Plain(Socket socket) => Plain(new LinkTransport(socket));
-
-    internal static LinkConnection Plain(LinkTransport transport) => new(transport, transport);
+    public static LinkConnection Plain(Socket socket) => new(new LinkTransport(socket));
 
     /// <summary>Connects without the runtime's poller, which would watch the socket ever after.</summary>
     /// <exception cref="SocketException">The peer cannot be reached.</exception>
@@ -43,21 +38,16 @@ public sealed class LinkConnection : IAsyncDisposable
         },
         cancel, TaskCreationOptions.LongRunning | TaskCreationOptions.DenyChildAttach, TaskScheduler.Default);
 
-    /// <summary>Puts a stream above the socket, after a handshake through it.</summary>
-    /// <param name="secure">Gets the transport, gives what encrypts above it, with whatever else it has learnt. The stream must do its work
-    /// synchronously where the transport does.</param>
+    /// <summary>Secures a connection before it is used.</summary>
+    /// <param name="secure">Puts above the socket what encrypts, and gives what it has learnt.</param>
     /// <remarks>When <paramref name="secure"/> throws the socket is closed.</remarks>
-    public static ValueTask<(LinkConnection Connection, T Learnt)> SecureAsync<T>(
-        Socket socket, Func<Stream, CancellationToken, ValueTask<(Stream Stream, T Learnt)>> secure, CancellationToken cancel) =>
-        SecureAsync(new LinkTransport(socket), secure, cancel);
-
     internal static async ValueTask<(LinkConnection Connection, T Learnt)> SecureAsync<T>(
-        LinkTransport transport, Func<Stream, CancellationToken, ValueTask<(Stream Stream, T Learnt)>> secure, CancellationToken cancel)
+        LinkTransport transport, Func<LinkTransport, CancellationToken, ValueTask<T>> secure, CancellationToken cancel)
     {
         try
         {
-            var (stream, learnt) = await secure(transport, cancel).ConfigureAwait(false);
-            return (new LinkConnection(transport, stream), learnt);
+            var learnt = await secure(transport, cancel).ConfigureAwait(false);
+            return (new LinkConnection(transport), learnt);
         }
         catch
         {
@@ -84,16 +74,5 @@ public sealed class LinkConnection : IAsyncDisposable
         await DisposeAsync().ConfigureAwait(false);
     }
 
-    public async ValueTask DisposeAsync()
-    {
-        try
-        {
-            await Stream.DisposeAsync().ConfigureAwait(false);
-        }
-        catch (Exception e) when (e is IOException or ObjectDisposedException or NotSupportedException)
-        {
-            // The parting words of TLS found no connection any more.
-        }
-        await Transport.DisposeAsync().ConfigureAwait(false);
-    }
+    public ValueTask DisposeAsync() => Transport.DisposeAsync();
 }

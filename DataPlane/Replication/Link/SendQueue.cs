@@ -83,9 +83,6 @@ internal sealed unsafe class SendQueue(BufferPool buffers) : IDisposable
         return count;
     }
 
-    /// <summary>The next piece of contiguous memory.</summary>
-    public (nint Start, int Bytes) First() => _count == 0 ? default : ((nint)_pieces[_first].Start, _pieces[_first].Bytes);
-
     /// <summary>So many bytes have been taken from the front.</summary>
     public void Sent(long bytes)
     {

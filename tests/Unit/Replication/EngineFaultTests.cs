@@ -31,8 +31,8 @@ public class EngineFaultTests
     public async Task An_unforeseen_exception_in_a_session_is_a_loss_with_its_reason()
     {
         await using var pair = new ReplicationPair();
-        var breaking = new BreakingStream.Switch();
-        pair.A.WrapDialled = stream => new BreakingStream(stream, breaking);
+        var breaking = new BreakingLayer.Switch();
+        pair.A.WrapDialled = layer => new BreakingLayer(layer, breaking);
         await pair.ServeMirrored();
         breaking.LimitBytes = 0;
         var write = Task.Run(async () => await pair.A.Write(await pair.A.Create("disk"), 0, MirroringTests.Pattern(1, 4096)));
@@ -46,8 +46,8 @@ public class EngineFaultTests
     {
         const int FileBytes = 32 << 20;
         await using var pair = new ReplicationPair();
-        var breaking = new BreakingStream.Switch();
-        pair.B.Wrap = stream => new BreakingStream(stream, breaking);
+        var breaking = new BreakingLayer.Switch();
+        pair.B.Wrap = layer => new BreakingLayer(layer, breaking);
         await pair.ServeMirrored();
         await pair.B.Engine.StopFollowingAsync();
         pair.A.Expect("lost");
@@ -80,8 +80,8 @@ public class EngineFaultTests
         Assert.True(await pair.A.Create("b") > first, "the peer may know the first one still");
     }
 
-    /// <summary>Reads so many bytes and then fails as no stream should.</summary>
-    private sealed class BreakingStream(Stream inner, BreakingStream.Switch breaking) : FilterStream(inner)
+    /// <summary>Receives so many bytes and then fails as no layer should.</summary>
+    private sealed unsafe class BreakingLayer(ILinkLayer inner, BreakingLayer.Switch breaking) : FilterLayer(inner)
     {
         public sealed class Switch
         {
@@ -99,10 +99,9 @@ public class EngineFaultTests
             }
 
             public int Read(int count) =>
-                Interlocked.Add(ref _readBytes, count) > Interlocked.Read(ref _limitBytes) ? throw new ArithmeticException("broken in an unforeseen way") : count;
+                count > 0 && Interlocked.Add(ref _readBytes, count) > Interlocked.Read(ref _limitBytes) ? throw new ArithmeticException("broken in an unforeseen way") : count;
         }
 
-        public override async ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken = default) =>
-            breaking.Read(await base.ReadAsync(buffer, cancellationToken));
+        public override int Receive(byte* buffer, int bytes) => breaking.Read(base.Receive(buffer, bytes));
     }
 }

@@ -310,9 +310,9 @@ public class LinkChannelTests
             using var hostA = authority.Host("c1/a");
             using var hostB = authority.Host("c1/b");
             var (tlsA, tlsB) = (new HostTls(hostA), new HostTls(hostB));
-            var accepting = LinkConnection.SecureAsync(accepted, tlsB.AcceptAsync, CancellationToken.None).AsTask();
+            var accepting = LinkConnection.SecureAsync(new LinkTransport(accepted), tlsB.AcceptLinkAsync, CancellationToken.None).AsTask();
             var (a, _) = await LinkConnection.SecureAsync(
-                dialled, async (transport, cancel) => (await tlsA.DialAsync(transport, "c1/b", cancel), true), CancellationToken.None);
+                new LinkTransport(dialled), (transport, cancel) => tlsA.DialLinkAsync(transport, "c1/b", cancel), CancellationToken.None);
             var (b, _) = await accepting.WaitAsync(Deadline);
             return (a, b);
         }

@@ -66,7 +66,7 @@ public class ListenerTests
     }
 
     private static ReplicationListener Listen() => new(
-        new IPEndPoint(IPAddress.Loopback, 0), static (stream, _) => new ValueTask<(Stream, string)>((stream, "peer")), static _ => null, TimeSpan.FromSeconds(3));
+        new IPEndPoint(IPAddress.Loopback, 0), static (_, _) => new ValueTask<string>("peer"), static _ => null, TimeSpan.FromSeconds(3));
 
     private static byte[] Hello()
     {

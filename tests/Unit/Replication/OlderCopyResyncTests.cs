@@ -1,4 +1,6 @@
 using Pollux.DataPlane.Core.Roles;
+using Pollux.DataPlane.Loop;
+using Pollux.DataPlane.Replication;
 using Pollux.Tests.Unit.Storage;
 
 namespace Pollux.Tests.Unit.Replication;
@@ -117,14 +119,15 @@ public class OlderCopyResyncTests
             set => Interlocked.Exchange(ref _bytes, value);
         }
 
-        public Stream Wrap(Stream stream) => new Breaking(stream, this);
+        public ILinkLayer Wrap(ILinkLayer layer) => new Breaking(layer, this);
 
-        private sealed class Breaking(Stream inner, WriteBudget budget) : FilterStream(inner)
+        private sealed unsafe class Breaking(ILinkLayer inner, WriteBudget budget) : FilterLayer(inner)
         {
-            public override ValueTask WriteAsync(ReadOnlyMemory<byte> buffer, CancellationToken cancellationToken = default) =>
-                Interlocked.Add(ref budget._bytes, -buffer.Length) < 0
-                    ? throw new IOException("the budget of the test is used up")
-                    : base.WriteAsync(buffer, cancellationToken);
+            public override nint Send(LoopNative.IoVector* vectors, int count)
+            {
+                var sent = base.Send(vectors, count);
+                return Interlocked.Add(ref budget._bytes, -Math.Max(sent, 0)) < 0 ? throw new IOException("the budget of the test is used up") : sent;
+            }
         }
     }
 }

@@ -78,15 +78,15 @@ public class PlaintextLinkTests
 
         public long Bytes => Interlocked.Read(ref _bytes);
 
-        public Stream Wrap(Stream stream) => new Counting(stream, this);
+        public ILinkLayer Wrap(ILinkLayer layer) => new Counting(layer, this);
 
-        private sealed class Counting(Stream inner, Metered meter) : FilterStream(inner)
+        private sealed unsafe class Counting(ILinkLayer inner, Metered meter) : FilterLayer(inner)
         {
-            public override async ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken = default)
+            public override int Receive(byte* buffer, int bytes)
             {
-                var bytes = await base.ReadAsync(buffer, cancellationToken);
-                Interlocked.Add(ref meter._bytes, bytes);
-                return bytes;
+                var got = base.Receive(buffer, bytes);
+                Interlocked.Add(ref meter._bytes, Math.Max(got, 0));
+                return got;
             }
         }
     }

@@ -48,7 +48,7 @@ internal sealed class ReplicationHost : IReplicationEvents, ISyncBases, IVolumeC
         PeerName = peer;
         Engine = NewEngine();
         _listener = new ReplicationListener(
-            new IPEndPoint(IPAddress.Loopback, 0), (stream, _) => new ValueTask<(Stream, string)>((Wrap(stream), peer)), module => module == "m" ? Engine : null,
+            new IPEndPoint(IPAddress.Loopback, 0), (transport, _) => Interposed(transport, Wrap), module => module == "m" ? Engine : null,
             TimeSpan.FromSeconds(4));
     }
 
@@ -63,10 +63,10 @@ internal sealed class ReplicationHost : IReplicationEvents, ISyncBases, IVolumeC
     public LocalState State { get; set; } = LocalState.Fresh;
 
     /// <summary>Puts something between accepted sockets and the engine.</summary>
-    public Func<Stream, Stream> Wrap { get; set; } = static stream => stream;
+    public Func<ILinkLayer, ILinkLayer> Wrap { get; set; } = static layer => layer;
 
     /// <summary>Puts something between the engine and the sockets that it dials.</summary>
-    public Func<Stream, Stream> WrapDialled { get; set; } = static stream => stream;
+    public Func<ILinkLayer, ILinkLayer> WrapDialled { get; set; } = static layer => layer;
 
     /// <summary>Where something is mounted over the module's directory.</summary>
     public Func<ObjectStore>? OpenStore { get; set; }
@@ -219,8 +219,14 @@ internal sealed class ReplicationHost : IReplicationEvents, ISyncBases, IVolumeC
     private async ValueTask<LinkConnection> DialAsync(CancellationToken cancel)
     {
         var (connection, _) = await LinkConnection.SecureAsync(
-            await ConnectAsync(cancel), (stream, _) => new ValueTask<(Stream, bool)>((WrapDialled(stream), true)), cancel);
+            new LinkTransport(await ConnectAsync(cancel)), (transport, _) => Interposed(transport, WrapDialled), cancel);
         return connection;
+    }
+
+    private ValueTask<string> Interposed(LinkTransport transport, Func<ILinkLayer, ILinkLayer> layer)
+    {
+        transport.Interpose(layer);
+        return new ValueTask<string>(PeerName);
     }
 
     private async ValueTask<Socket> ConnectAsync(CancellationToken cancel)

@@ -2,6 +2,7 @@ using System.Text;
 using Pollux.DataPlane.Core.Replication;
 using Pollux.DataPlane.Core.Roles;
 using Pollux.DataPlane.Native;
+using Pollux.DataPlane.Replication;
 using Pollux.DataPlane.Storage;
 
 namespace Pollux.Tests.Unit.Replication;
@@ -30,7 +31,7 @@ public class SessionTests
     public async Task What_was_sent_and_not_acknowledged_is_held_then_released_and_marked()
     {
         await using var pair = new ReplicationPair();
-        var stall = new StallingStreams();
+        var stall = new StallingLinks();
         pair.B.Wrap = stall.Wrap;
         await pair.ServeMirrored();
         var file = await pair.A.Create("disk");
@@ -55,7 +56,7 @@ public class SessionTests
     {
         const int each = 20;
         await using var pair = new ReplicationPair();
-        var stall = new StallingStreams();
+        var stall = new StallingLinks();
         pair.B.Wrap = stall.Wrap;
         await pair.ServeMirrored();
         var file = await pair.A.Create("disk");
@@ -294,30 +295,18 @@ public class SessionTests
         pair.AssertEqual();
     }
 
-    /// <summary>Streams whose reads can be made to wait: a peer that is there and does nothing.</summary>
-    private sealed class StallingStreams
+    /// <summary>Links whose reads can be made to wait: a peer that is there and does nothing.</summary>
+    private sealed class StallingLinks
     {
-        private volatile TaskCompletionSource _open = Opened();
+        private volatile bool _stalled;
 
-        public Stream Wrap(Stream stream) => new Stalling(stream, this);
-        public void Stall() => _open = new TaskCompletionSource();
-        public void Release() => _open.TrySetResult();
+        public ILinkLayer Wrap(ILinkLayer layer) => new Stalling(layer, this);
+        public void Stall() => _stalled = true;
+        public void Release() => _stalled = false;
 
-        private static TaskCompletionSource Opened()
+        private sealed unsafe class Stalling(ILinkLayer inner, StallingLinks links) : FilterLayer(inner)
         {
-            var open = new TaskCompletionSource();
-            open.SetResult();
-            return open;
-        }
-
-        private sealed class Stalling(Stream inner, StallingStreams streams) : FilterStream(inner)
-        {
-            public override async ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken = default)
-            {
-                var got = await base.ReadAsync(buffer, cancellationToken);
-                await streams._open.Task;
-                return got;
-            }
+            public override int Receive(byte* buffer, int bytes) => links._stalled ? -1 : base.Receive(buffer, bytes);
         }
     }
 }

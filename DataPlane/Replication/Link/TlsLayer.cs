@@ -1,0 +1,205 @@
+using System.Runtime.InteropServices;
+using System.Security.Authentication;
+using System.Security.Cryptography;
+using System.Security.Cryptography.X509Certificates;
+using Pollux.DataPlane.Loop;
+using Pollux.DataPlane.Native;
+
+namespace Pollux.DataPlane.Replication;
+
+/// <summary>TLS 1.3 between a link and its socket, by OpenSSL on the descriptor: it encrypts from where the frames lie and decrypts beside where
+/// they are parsed, which SslStream's streams and buffers cannot (docs/performance.md).</summary>
+internal sealed unsafe class TlsLayer : ILinkLayer
+{
+    private const int RecordBytesMax = 16 << 10;
+
+    /// <summary>Whose handshake this thread is in: the library calls <see cref="Judge"/> from inside it.</summary>
+    [ThreadStatic]
+    private static TlsLayer? _shaking;
+
+    private readonly Func<X509Certificate2, bool> _isTrusted;
+    private readonly long _recordsPerKey;
+    private nint _ssl;
+    private long _records;
+    private bool _owesWrite;
+
+    /// <param name="descriptor">Of a connected socket, which does not block from now on.</param>
+    /// <param name="isTrusted">Judges the peer's certificate; the peer hears of a refusal.</param>
+    public TlsLayer(TlsCredentials credentials, int descriptor, bool accepts, Func<X509Certificate2, bool> isTrusted)
+    {
+        (_isTrusted, _recordsPerKey) = (isTrusted, credentials.RecordsPerKey);
+        var flags = LoopNative.FileControl(descriptor, LoopNative.GetFlags, 0);
+        if (flags < 0 || LoopNative.FileControl(descriptor, LoopNative.SetFlags, flags | LoopNative.NonBlocking) < 0)
+            throw new IOException($"fcntl: {Errno.Describe(Marshal.GetLastPInvokeError())}");
+        var held = false;
+        credentials.DangerousAddRef(ref held);
+        try
+        {
+            // It keeps the context for itself.
+            _ssl = OpenSsl.New(credentials.DangerousGetHandle());
+        }
+        finally
+        {
+            credentials.DangerousRelease();
+        }
+        if (_ssl == 0 || OpenSsl.SetDescriptor(_ssl, descriptor) != 1)
+            throw new IOException($"TLS: {OpenSsl.TakeErrors()}");
+        if (accepts)
+            OpenSsl.SetAccepts(_ssl);
+        else
+            OpenSsl.SetConnects(_ssl);
+    }
+
+    /// <summary>How often this end began to send with a new key.</summary>
+    public long KeysRenewed { get; private set; }
+
+    /// <summary>Goes on with the handshake.</summary>
+    /// <returns>0: done; otherwise the readiness of the socket to wait for (poll.h).</returns>
+    /// <exception cref="AuthenticationException">Not TLS 1.3, or a certificate that was refused, by one of the ends.</exception>
+    /// <exception cref="IOException">The connection has failed.</exception>
+    public short Handshake()
+    {
+        // A certificate was judged on this thread by the runtime's own OpenSSL, perhaps.
+        OpenSsl.TakeErrors();
+        _shaking = this;
+        int result, errno;
+        try
+        {
+            result = OpenSsl.Handshake(_ssl);
+            errno = Marshal.GetLastPInvokeError();
+        }
+        finally
+        {
+            _shaking = null;
+        }
+        if (result == 1)
+            return 0;
+        switch (OpenSsl.ErrorOf(_ssl, result))
+        {
+            case OpenSsl.ErrorWantRead:
+                return LoopNative.PollIn;
+            case OpenSsl.ErrorWantWrite:
+                return LoopNative.PollOut;
+            case OpenSsl.ErrorZeroReturn:
+                throw new IOException("the peer has closed the connection during the TLS handshake");
+            case OpenSsl.ErrorSystemCall:
+                OpenSsl.TakeErrors();
+                throw new IOException(errno == 0
+                    ? "the peer has closed the connection during the TLS handshake"
+                    : $"TLS handshake: {Errno.Describe(errno)}");
+            default:
+                throw new AuthenticationException($"TLS handshake: {OpenSsl.TakeErrors()}");
+        }
+    }
+
+    public nint Send(LoopNative.IoVector* vectors, int count)
+    {
+        nint total = 0;
+        for (var i = 0; i < count; i++)
+        {
+            var next = (byte*)vectors[i].Base;
+            var left = (long)vectors[i].Length;
+            while (left > 0)
+            {
+                RenewKey();
+                var taken = OpenSsl.Write(_ssl, next, (int)Math.Min(left, int.MaxValue));
+                if (taken <= 0)
+                {
+                    _owesWrite = true;
+                    Check(taken, OpenSsl.ErrorWantWrite);
+                    return total > 0 ? total : -1;
+                }
+                _owesWrite = false;
+                _records += (taken + RecordBytesMax - 1) / RecordBytesMax;
+                next += taken;
+                left -= taken;
+                total += taken;
+            }
+        }
+        return total;
+    }
+
+    public int Receive(byte* buffer, int bytes)
+    {
+        var total = 0;
+        while (total < bytes)
+        {
+            var got = OpenSsl.Read(_ssl, buffer + total, bytes - total);
+            if (got > 0)
+            {
+                total += got;
+                // A short record ends what the peer had to say, mostly: the next readiness tells of more.
+                if (got < RecordBytesMax && OpenSsl.HasPending(_ssl) == 0)
+                    break;
+                continue;
+            }
+            // What came before an end is taken first; the end comes again.
+            if (total > 0)
+            {
+                OpenSsl.TakeErrors();
+                break;
+            }
+            return Check(got, OpenSsl.ErrorWantRead) ? -1 : 0;
+        }
+        return total;
+    }
+
+    public void Dispose()
+    {
+        OpenSsl.Free(_ssl);
+        _ssl = 0;
+    }
+
+    /// <summary>Called by OpenSSL in place of its own check of the peer's chain.</summary>
+    [UnmanagedCallersOnly]
+    internal static int Judge(nint storeContext, void* argument)
+    {
+        try
+        {
+            var presented = OpenSsl.PresentedCertificate(storeContext);
+            var der = new byte[OpenSsl.Encode(presented, null)];
+            fixed (byte* start = der)
+            {
+                var end = start;
+                OpenSsl.Encode(presented, &end);
+            }
+            using var certificate = X509CertificateLoader.LoadCertificate(der);
+            return _shaking!._isTrusted(certificate) ? 1 : 0;
+        }
+        catch (CryptographicException)
+        {
+            return 0;
+        }
+    }
+
+    /// <summary>This direction's key only: the other end renews its own. A record that the socket has not taken goes first.</summary>
+    private void RenewKey()
+    {
+        if (_records < _recordsPerKey || _owesWrite)
+            return;
+        if (OpenSsl.UpdateKey(_ssl, OpenSsl.KeyUpdateNotRequested) != 1)
+            throw new IOException($"TLS: no new key: {OpenSsl.TakeErrors()}");
+        _records = 0;
+        KeysRenewed++;
+    }
+
+    /// <summary>After a call that took or gave nothing.</summary>
+    /// <returns>True: it has to be repeated when the socket is ready; false: the peer has closed.</returns>
+    /// <exception cref="IOException">The connection has failed.</exception>
+    private bool Check(int result, int wanted)
+    {
+        var errno = Marshal.GetLastPInvokeError();
+        switch (OpenSsl.ErrorOf(_ssl, result))
+        {
+            case var error when error == wanted:
+                return true;
+            case OpenSsl.ErrorZeroReturn:
+                return false;
+            case OpenSsl.ErrorSystemCall:
+                OpenSsl.TakeErrors();
+                throw new IOException(errno == 0 ? "TLS: the connection is broken" : $"TLS: {Errno.Describe(errno)}");
+            default:
+                throw new IOException($"TLS: {OpenSsl.TakeErrors()}");
+        }
+    }
+}
