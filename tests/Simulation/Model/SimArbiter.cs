@@ -12,6 +12,9 @@ internal sealed class SimArbiter(World world)
     public ArbiterRecord Record { get; private set; } =
         ArbiterRecord.ForNewModule(new Guid(1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11), "a", ["a", "b"]);
 
+    /// <summary>What becomes of a change that a host asks for, besides what chance does; for scenarios.</summary>
+    public Func<SimHost, ArbiterRequest, RequestFate>? FateOf { get; set; }
+
     public void Away(long forMs)
     {
         awayUntilMs = world.Schedule.NowMs + forMs;
@@ -32,17 +35,21 @@ internal sealed class SimArbiter(World world)
         var request = World.ToArbiter(ask.Request);
         var life = host.Life;
         var answered = false;
+        var fate = request.Change == ArbiterChange.Look ? RequestFate.Passes : FateOf?.Invoke(host, request) ?? RequestFate.Passes;
         // The runtime answers Unknown at the deadline; a late reply is handed on all the same.
         world.Schedule.After(ask.DeadlineMs, () =>
         {
             if (!answered)
                 host.FeedIf(life, new RoleInput.ArbiterAnswered(new ArbiterAnswer(request.OperationId, ArbiterOutcome.Unknown, null, "no answer")));
         });
-        Send(answer =>
-        {
-            answered = true;
-            host.FeedIf(life, new RoleInput.ArbiterAnswered(answer));
-        });
+        if (!fate.RequestLost)
+            Send(answer =>
+            {
+                if (fate.AnswerLost)
+                    return;
+                answered = true;
+                host.FeedIf(life, new RoleInput.ArbiterAnswered(answer));
+            });
         if (request.Change != ArbiterChange.Look && world.Random.Chance(world.ArbiterLossPerMille))
             world.Schedule.After(world.Random.Between(50, 8_000), () => Send(_ => { })); // A late duplicate.
 
@@ -51,7 +58,7 @@ internal sealed class SimArbiter(World world)
             if (!Reachable(host) || world.Random.Chance(world.ArbiterLossPerMille))
                 return;
             var slow = world.Random.Chance(world.ArbiterLossPerMille) ? 3_000 : 0;
-            world.Schedule.After(world.Random.Between(1, 20 + slow), () =>
+            world.Schedule.After(fate.LateMs + world.Random.Between(1, 20 + slow), () =>
             {
                 if (world.Schedule.NowMs < awayUntilMs)
                     return;
@@ -89,4 +96,13 @@ internal sealed class SimArbiter(World world)
             request.OperationId, decision.Granted ? ArbiterOutcome.Granted : ArbiterOutcome.Refused,
             new AuthorityRecord(after.Incarnation, after.Epoch, after.Primary, after.InSync), decision.Reason);
     }
+}
+
+/// <param name="LateMs">So much later it reaches the arbiter.</param>
+/// <param name="RequestLost">It never does.</param>
+/// <param name="AnswerLost">It is decided, and the asker does not hear of it.</param>
+internal sealed record RequestFate(long LateMs = 0, bool RequestLost = false, bool AnswerLost = false)
+{
+    public static readonly RequestFate Passes = new();
+    public static readonly RequestFate Lost = new(RequestLost: true);
 }

@@ -66,7 +66,7 @@ internal sealed partial class SimEngine : ISimLinkUser
 
     void IPeerLink.Dial(int attempt) => effects.Add(() => After(machines, world.Random.Between(1, 40), () =>
     {
-        var reached = world.Reaches(host) && world.Reaches(host.Peer);
+        var reached = world.Carries(host) && world.Carries(host.Peer);
         if (reached && host.Peer is { Running: true, Engine: { } peer })
         {
             var link = new SimLink(world, host, this, host.Peer, peer);

@@ -55,6 +55,11 @@ internal sealed class SimHost
 
     public long CutUntilMs { get; set; }
 
+    /// <summary>The same for the replication link alone, and for beacons and their answers alone.</summary>
+    public long ReplicationCutUntilMs { get; set; }
+
+    public long BeaconsCutUntilMs { get; set; }
+
     public long ArbiterCutUntilMs { get; set; }
 
     /// <summary>When its power went last, or the kernel last dropped pages that it could not write.</summary>

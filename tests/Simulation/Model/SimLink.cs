@@ -69,7 +69,7 @@ internal sealed class SimLink
         var to = from.Other;
         if (Broken)
             return;
-        if (!world.Reaches(from.Host) || !to.Host.Powered)
+        if (!world.Carries(from.Host) || !to.Host.Powered)
         {
             from.StalledSinceMs ??= world.Schedule.NowMs;
             if (world.Schedule.NowMs - from.StalledSinceMs > stallMaxMs)

@@ -49,7 +49,8 @@ internal static class SimulationRun
             world.Arbiter.Record.Epoch, world.Resyncs, world.Verified, world.LinkFaults, world.Truth.Continued);
     }
 
-    private static void BecomeWhole(World world)
+    /// <summary>Everything is healed: the pair becomes whole within the bound, and its copies are equal.</summary>
+    public static void BecomeWhole(World world)
     {
         var healedMs = world.Schedule.NowMs;
         var boundMs = healedMs + WholeAgainDetectionTimes * world.DetectionMs + 60_000;

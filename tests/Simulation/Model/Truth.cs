@@ -18,6 +18,8 @@ internal sealed class Truth(World world)
 
     public long Flushes { get; private set; }
 
+    public long FlushesBegun { get; private set; }
+
     /// <summary>When the newest acknowledged flush of everything began.</summary>
     public long FlushedAllMs { get; private set; } = -1;
 
@@ -34,8 +36,11 @@ internal sealed class Truth(World world)
             cell.ChangeBegins(operation.Number, value);
     }
 
-    public IReadOnlyList<(Cell Cell, long Number)> FlushBegins(ulong obj) =>
-        [.. world.Layout.Cells.Where(cell => obj == 0 || cell.Object == obj).Select(cell => (cell, cell.AcknowledgedNumber))];
+    public IReadOnlyList<(Cell Cell, long Number)> FlushBegins(ulong obj)
+    {
+        FlushesBegun++;
+        return [.. world.Layout.Cells.Where(cell => obj == 0 || cell.Object == obj).Select(cell => (cell, cell.AcknowledgedNumber))];
+    }
 
     /// <summary>The VM is about to be told. An error is no promise, but for one: it is said in the epoch of a writer.</summary>
     public void Ends(SimHost host, long epoch, GuestOperation operation, int errno)

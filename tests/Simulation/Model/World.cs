@@ -110,11 +110,15 @@ internal sealed class World
         Truth.CheckMarked("at a step");
     }
 
+    /// <summary>Called with each line of the trace; for scenarios that wait for one.</summary>
+    public Action<string, string>? Said { get; set; }
+
     public void Say(string who, string what)
     {
         if (trace.Count == TraceLinesMax)
             trace.Dequeue();
         trace.Enqueue($"{Schedule.NowMs,8} {who,-8} {what}");
+        Said?.Invoke(who, what);
     }
 
     /// <summary>The operator's wish reaches each host at its own time.</summary>
@@ -137,10 +141,13 @@ internal sealed class World
 
     public bool Reaches(SimHost from) => Schedule.NowMs >= from.CutUntilMs;
 
+    /// <summary>The same for the replication link, which may be cut by itself.</summary>
+    public bool Carries(SimHost from) => Reaches(from) && Schedule.NowMs >= from.ReplicationCutUntilMs;
+
     /// <summary>A datagram: may be lost, late, and overtaken.</summary>
     public void Deliver(SimHost from, Action<SimHost> action)
     {
-        if (!Reaches(from) || Random.Chance(BeaconLossPerMille))
+        if (!Reaches(from) || Schedule.NowMs < from.BeaconsCutUntilMs || Random.Chance(BeaconLossPerMille))
             return;
         var delayMs = Random.Chance(10) ? Random.Between(100, 2 * DetectionMs) : Random.Between(0, 12);
         Schedule.After(delayMs, () =>
