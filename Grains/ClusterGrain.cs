@@ -1,3 +1,4 @@
+using Microsoft.Extensions.Logging;
 using Orleans.Runtime;
 using Pollux.Grains.Abstractions;
 using Pollux.Grains.Core;
@@ -6,22 +7,34 @@ using Pollux.Grains.State;
 namespace Pollux.Grains;
 
 [GrainType("pollux.cluster")]
-public sealed class ClusterGrain : Grain, IClusterGrain
+public sealed partial class ClusterGrain : Grain, IClusterGrain
 {
     private readonly DurableState<ClusterState> _state;
+    private readonly ControlGeneration _generation;
+    private readonly ILogger<ClusterGrain> _log;
 
-    public ClusterGrain([PersistentState(GrainStateNames.Cluster, GrainStateNames.Storage)] IPersistentState<ClusterState> storage) =>
+    public ClusterGrain(
+        [PersistentState(GrainStateNames.Cluster, GrainStateNames.Storage)] IPersistentState<ClusterState> storage,
+        ControlGeneration generation, ILogger<ClusterGrain> log)
+    {
         _state = new(storage, DeactivateOnIdle);
+        _generation = generation;
+        _log = log;
+    }
 
     private string Name => this.GetPrimaryKeyString();
 
-    private ClusterView View => new(Name, _state.Value.Policy, _state.Value.Hosts, _state.Value.Modules);
+    private ClusterView View => new(Name, _state.Value.Policy, _state.Value.Hosts, _state.Value.Modules)
+    {
+        Recovery = RecoveryView,
+        Rebuilt = _state.Value.Rebuilt,
+    };
 
     public async Task<Outcome> CreateAsync(ClusterPolicy policy)
     {
         if ((GrainKey.Check("cluster", Name) ?? ClusterMembership.Policy(policy)) is { } problem) return Outcome.Refused(problem);
         var existed = _state.Exists;
-        if (!existed) await _state.SaveAsync(new ClusterState { Policy = policy });
+        if (!existed) await _state.SaveAsync(new ClusterState { Policy = policy, Generation = _generation.Number });
         // Also for one that exists: a crash may have come between the two writes.
         await GrainFactory.GetGrain<IFleetGrain>(IFleetGrain.Key).EnlistAsync(Name);
         return existed ? Outcome.Refused(Problems.ClusterExists(Name)) : Outcome.Done;
@@ -40,6 +53,7 @@ public sealed class ClusterGrain : Grain, IClusterGrain
     public async Task<ModuleAdmission> AdmitModuleAsync(ModuleEntry module, string initialHost)
     {
         if (!_state.Exists) return new ModuleAdmission([], Problems.ClusterUnknown(Name));
+        if (Recovering) return new ModuleAdmission([], Problems.ClusterRecovering(Name));
         if (!_state.Value.Modules.Contains(module))
         {
             if (ClusterMembership.Module(View, module, initialHost) is { } problem) return new ModuleAdmission([], problem);

@@ -6,6 +6,9 @@ public static class GrainStateNames
     /// <summary>The storage provider.</summary>
     public const string Storage = "pollux";
 
+    /// <summary>Not a grain's: the installation's one row.</summary>
+    public const string Control = "control";
+
     public const string Fleet = "fleet";
     public const string Cluster = "cluster";
     public const string Host = "host";

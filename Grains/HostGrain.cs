@@ -23,6 +23,7 @@ public sealed partial class HostGrain : Grain, IHostGrain
 
     private readonly DurableState<HostState> _state;
     private readonly TimeProvider _time;
+    private readonly ControlGeneration _generation;
     private readonly ILogger<HostGrain> _log;
 
     // What follows is lost with the activation; the session and the next report bring it back.
@@ -36,8 +37,9 @@ public sealed partial class HostGrain : Grain, IHostGrain
 
     public HostGrain(
         [PersistentState(GrainStateNames.Host, GrainStateNames.Storage)] IPersistentState<HostState> storage,
-        TimeProvider time, ILogger<HostGrain> log)
+        TimeProvider time, ControlGeneration generation, ILogger<HostGrain> log)
     {
+        _generation = generation;
         _state = new(storage, DeactivateOnIdle);
         _time = time;
         _log = log;
@@ -79,12 +81,22 @@ public sealed partial class HostGrain : Grain, IHostGrain
 
     public async Task<Outcome> OpenSessionAsync(HostSession session, IHostSessionObserver observer)
     {
-        if (!_state.Exists) return Outcome.Refused(Problems.HostUnknown(Key));
-        if (_state.Value.PublicKeyHash is null) return Outcome.Refused(Problems.HostNotJoined(Key));
-        if (_state.Value.PublicKeyHash != session.PublicKeyHash) return Outcome.Refused(Problems.HostKeyForeign(Key));
+        if (!_state.Exists && !await IsToBeAdoptedAsync()) return Outcome.Refused(Problems.HostForgotten(Key));
+        // Its certificate is of this installation's authority, which the gateway has checked: it had joined once.
+        if (!_state.Exists) LogAdopted(Key);
+        var joined = _state.Exists ? _state.Value : new HostState { PublicKeyHash = session.PublicKeyHash };
+        if (joined.PublicKeyHash is null) return Outcome.Refused(Problems.HostNotJoined(Key));
+        if (joined.PublicKeyHash != session.PublicKeyHash) return Outcome.Refused(Problems.HostKeyForeign(Key));
         var addresses = new HostAddresses(session.PeerAddress, session.ReplicationAddress) { Networks = session.Networks };
-        var moved = _state.Value.Addresses != addresses;
-        await _state.SaveAsync(_state.Value with { Addresses = addresses, LastSeenUnixMs = NowUnixMs });
+        var moved = joined.Addresses != addresses;
+        await _state.SaveAsync(joined with
+        {
+            Addresses = addresses,
+            LastSeenUnixMs = NowUnixMs,
+            // A restored database has given out fewer versions than the host has seen: none may be given out again with another meaning.
+            DesiredVersion = Math.Max(joined.DesiredVersion, session.DesiredVersion),
+            DesiredFingerprint = session.DesiredVersion > joined.DesiredVersion ? "" : joined.DesiredFingerprint,
+        });
         (_session, _observer, _heardUnixMs) = (session, observer, NowUnixMs);
         LogConnected(Key, session.Incarnation);
         if (moved && await ReadPeerAsync() is { } peer) await peer.HintAsync();
@@ -112,13 +124,19 @@ public sealed partial class HostGrain : Grain, IHostGrain
     public async Task<DesiredAnswer> DesiredAsync(Guid sessionId)
     {
         if (Standing(sessionId) is var standing and not SessionStanding.Current) return new DesiredAnswer(standing, null);
-        if (await ReadClusterAsync() is not { } cluster) return new DesiredAnswer(SessionStanding.Superseded, null);
+        var known = await ReadClusterAsync();
+        if (known is { Recovery: not null } || (known is null && _generation.Number > 0))
+            return new DesiredAnswer(SessionStanding.Current, null) { Recover = _generation.Number };
+        if (known is not { } cluster) return new DesiredAnswer(SessionStanding.Superseded, null);
 
         var peer = PeerKey(cluster);
         var addresses = peer is null ? new HostAddresses(null, null) : await GrainFactory.GetGrain<IHostGrain>(peer).ReadAddressesAsync();
         var orders = await Task.WhenAll(cluster.Modules.Select(entry =>
             GrainFactory.GetGrain<IMirrorModuleGrain>(GrainKey.Of(cluster.Name, entry.Module)).ReadOrderAsync()));
-        var wanted = new DesiredHost(0, peer, addresses, cluster.Policy.DetectionMs, [.. orders.OfType<ModuleOrder>()], cluster.Policy.Link);
+        var wanted = new DesiredHost(0, peer, addresses, cluster.Policy.DetectionMs, [.. orders.OfType<ModuleOrder>()], cluster.Policy.Link)
+        {
+            Policy = cluster.Policy,
+        };
 
         var fingerprint = DesiredFingerprint.Of(wanted);
         if (fingerprint != _state.Value.DesiredFingerprint)
@@ -153,6 +171,15 @@ public sealed partial class HostGrain : Grain, IHostGrain
             Connected, speaksOfIt ? _report.Modules.FirstOrDefault(report => report.Module == module) : null));
     }
 
+    /// <summary>Whether a host that this database does not know is one that it has forgotten: only after a declared restore, and only where there is
+    /// room for it in its cluster.</summary>
+    private async Task<bool> IsToBeAdoptedAsync() => _generation.Number > 0 && await ReadClusterAsync() switch
+    {
+        null => true,
+        { Recovery: not null } cluster => cluster.Hosts.Length < ClusterMembership.HostsMax || cluster.Hosts.Contains(GrainKey.NameOf(Key)),
+        var cluster => cluster.Rebuilt && cluster.Hosts.Contains(GrainKey.NameOf(Key)),
+    };
+
     private SessionStanding Standing(Guid sessionId) =>
         _session is null ? SessionStanding.Forgotten
         : _session.SessionId == sessionId ? SessionStanding.Current
@@ -183,6 +210,9 @@ public sealed partial class HostGrain : Grain, IHostGrain
 
     [LoggerMessage(Level = LogLevel.Information, Message = "Host joined host={Host}")]
     private partial void LogJoined(string host);
+
+    [LoggerMessage(Level = LogLevel.Warning, Message = "Host taken back after a loss of the database, by its certificate host={Host}")]
+    private partial void LogAdopted(string host);
 
     [LoggerMessage(Level = LogLevel.Information, Message = "Host connected host={Host} incarnation={Incarnation}")]
     private partial void LogConnected(string host, Guid incarnation);

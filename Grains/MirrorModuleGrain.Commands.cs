@@ -19,6 +19,7 @@ public sealed partial class MirrorModuleGrain
     public async Task<Outcome> CreateAsync(ModuleSpec spec, Guid operationId)
     {
         if (_refused?.OperationId == operationId) return Outcome.Done;
+        if (Recovering) return Outcome.Refused(Problems.ClusterRecovering(GrainKey.ClusterOf(Key)));
         if (_state.Value.Phase != ModulePhase.None)
             return _state.Value.CreationId == operationId ? Outcome.Done
                 : Outcome.Refused(_state.Value.Phase == ModulePhase.Preparing ? Problems.ModulePreparing(Key) : Problems.ModuleExists(Key));
@@ -26,6 +27,7 @@ public sealed partial class MirrorModuleGrain
         if (!GrainKey.TryParse(Key, out var clusterName, out var name)) return Outcome.Refused(Problems.ModuleUnknown(Key));
         if (ModuleCreation.Check(clusterName, name, spec) is { } badSpec) return Outcome.Refused(badSpec);
         if (await Cluster.ReadAsync() is not { } cluster) return Outcome.Refused(Problems.ClusterUnknown(clusterName));
+        if (cluster.Recovery is not null) return Outcome.Refused(Problems.ClusterRecovering(clusterName));
         if (ClusterMembership.Module(cluster, Entry(spec), spec.InitialHost) is { } problem) return Outcome.Refused(problem);
 
         // Intent before effect: a reservation without a stored module would never be given back.
@@ -38,6 +40,7 @@ public sealed partial class MirrorModuleGrain
             Record = ArbiterRecord.ForNewModule(Guid.NewGuid(), GrainKey.Of(clusterName, spec.InitialHost), [.. hosts]),
             CreationId = operationId,
             CreationUnixMs = NowUnixMs,
+            Generation = _generation.Number,
         };
         await _state.SaveAsync(WithHistory(created, "created", "operator", $"Created from {string.Join(", ", spec.Directories)} of {spec.InitialHost}."));
         var admission = await Cluster.AdmitModuleAsync(Entry(spec), spec.InitialHost);
@@ -138,6 +141,7 @@ public sealed partial class MirrorModuleGrain
 
     private Problem? NotActive() => _state.Value.Phase switch
     {
+        not ModulePhase.None when Recovering => Problems.ClusterRecovering(GrainKey.ClusterOf(Key)),
         ModulePhase.Active => null,
         ModulePhase.Preparing => Problems.ModulePreparing(Key),
         _ => Problems.ModuleUnknown(Key),
@@ -153,7 +157,7 @@ public sealed partial class MirrorModuleGrain
 
     private void FollowIfOpen()
     {
-        if (_state.Value is not ({ Phase: ModulePhase.Preparing } or { Command: not null })) return;
+        if (Recovering || _state.Value is not ({ Phase: ModulePhase.Preparing } or { Command: not null })) return;
         _follow ??= this.RegisterGrainTimer(FollowAsync, new GrainTimerCreationOptions(FollowInterval, FollowInterval));
     }
 

@@ -12,12 +12,14 @@ public sealed partial class MirrorModuleGrain : Grain, IMirrorModuleGrain
 {
     private readonly DurableState<MirrorModuleState> _state;
     private readonly TimeProvider _time;
+    private readonly ControlGeneration _generation;
     private readonly ILogger<MirrorModuleGrain> _log;
 
     public MirrorModuleGrain(
         [PersistentState(GrainStateNames.MirrorModule, GrainStateNames.Storage)] IPersistentState<MirrorModuleState> storage,
-        TimeProvider time, ILogger<MirrorModuleGrain> log)
+        TimeProvider time, ControlGeneration generation, ILogger<MirrorModuleGrain> log)
     {
+        _generation = generation;
         _state = new(storage, DeactivateOnIdle);
         _time = time;
         _log = log;
@@ -69,8 +71,10 @@ public sealed partial class MirrorModuleGrain : Grain, IMirrorModuleGrain
     private async Task<ArbitrationResult> DecideAsync(ArbitrationCall call)
     {
         var state = _state.Value;
+        if (Recovering)
+            return new ArbitrationResult(false, null, "The control plane was restored; the record is not recovered from the hosts' reports yet.") { Undecided = true };
         if (state is not { Phase: ModulePhase.Active, Record: { } record })
-            return new ArbitrationResult(false, null, $"There is no module {Key}.");
+            return new ArbitrationResult(false, null, $"There is no module {Key}.") { Undecided = _generation.Number > 0 }; // Forgotten, perhaps, and not taken back yet.
         if (ArbiterChanges.Parse(call.Change) is not { } change)
             return new ArbitrationResult(false, View(record), "The change is none of look, takeover, exclude, join, handover.");
 

@@ -27,6 +27,7 @@ public static class HostProtocolLimits
 [JsonDerivedType(typeof(ObservedState), "observed")]
 [JsonDerivedType(typeof(ArbitrationRequest), "arbitrate")]
 [JsonDerivedType(typeof(Ping), "ping")]
+[JsonDerivedType(typeof(Recovered), "recovered")]
 public abstract record HostMessage;
 
 [JsonPolymorphic(TypeDiscriminatorPropertyName = "type")]
@@ -35,6 +36,7 @@ public abstract record HostMessage;
 [JsonDerivedType(typeof(DesiredState), "desired")]
 [JsonDerivedType(typeof(ArbitrationAnswer), "arbitrated")]
 [JsonDerivedType(typeof(Pong), "pong")]
+[JsonDerivedType(typeof(Recover), "recover")]
 public abstract record GatewayMessage;
 
 /// <param name="Host">Grain key of the host, <c>cluster/host</c>; must equal the certificate's.</param>
@@ -47,6 +49,12 @@ public sealed record HostHello(
 {
     /// <summary>All networks in order of preference, the first one included; null if there is only that. At most <see cref="HostNetwork.CountMax"/>.</summary>
     public ImmutableArray<HostNetwork>? Networks { get; init; }
+
+    /// <summary>This host answers <see cref="Recover"/>. Hosts of earlier releases do not.</summary>
+    public bool Recovers { get; init; }
+
+    /// <summary>Version of the desired state that the host has; 0 if none.</summary>
+    public long DesiredVersion { get; init; }
 }
 
 /// <summary>Where the peer reaches a host over one network, <c>address:port</c> each.</summary>
@@ -71,7 +79,11 @@ public sealed record Pong(long Sequence) : GatewayMessage;
 /// <summary>All that this host shall do. Modules that are absent are to be released and forgotten.</summary>
 /// <param name="Version">Grows with each change; echoed in <see cref="ObservedState.DesiredVersion"/>.</param>
 /// <param name="Peer">The other host of the cluster, or null while it has none.</param>
-public sealed record DesiredState(long Version, PeerHost? Peer, ImmutableArray<DesiredModule> Modules) : GatewayMessage;
+public sealed record DesiredState(long Version, PeerHost? Peer, ImmutableArray<DesiredModule> Modules) : GatewayMessage
+{
+    /// <summary>The cluster's policy in the control plane's own form. A host only keeps it, for a control plane that has lost its database.</summary>
+    public string? ClusterText { get; init; }
+}
 
 /// <param name="Host">Grain key of the peer, <c>cluster/host</c>.</param>
 /// <param name="PeerAddress">As it said in its hello; null until it has connected once. Hosts keep the last known one durably.</param>
@@ -119,6 +131,10 @@ public sealed record DesiredModule(
     /// <summary>All directories in their order.</summary>
     [JsonIgnore]
     public ImmutableArray<string> Directories => [Directory, .. FurtherDirectories];
+
+    /// <summary>The module's spec, without its directories, in the control plane's own form. A host only keeps it, for a control plane that has lost
+    /// its database.</summary>
+    public string? SpecText { get; init; }
 }
 
 /// <param name="Domain">libvirt's domain name.</param>

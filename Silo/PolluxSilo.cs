@@ -24,10 +24,11 @@ public static class PolluxSilo
         return builder.UseOrleans(silo =>
         {
             ConfigureMembership(silo, options);
+            var storage = options.PostgreSql is { } connection
+                ? SiloStorageOptions.PostgreSql(connection, ServiceId)
+                : SiloStorageOptions.Sqlite(options.SqliteFile, ServiceId);
             silo.AddPolluxStorage(
-                options.PostgreSql is { } connection
-                    ? SiloStorageOptions.PostgreSql(connection, ServiceId)
-                    : SiloStorageOptions.Sqlite(options.SqliteFile, ServiceId),
+                storage with { Restored = options.Restored },
                 typeof(MirrorModuleGrain).Assembly);
         });
     }

@@ -14,6 +14,9 @@ public sealed record PolluxSiloOptions
     /// <summary>Npgsql connection string; null for one silo on SQLite.</summary>
     public string? PostgreSql { get; init; }
 
+    /// <summary>The database was restored from a backup, or is new in place of a lost one: nothing is granted until hosts have reported.</summary>
+    public bool Restored { get; init; }
+
     /// <summary>Several silos share the database. Needs <see cref="PostgreSql"/> and a build with Orleans.</summary>
     public bool Clustered { get; init; }
 

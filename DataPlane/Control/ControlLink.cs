@@ -29,6 +29,7 @@ public sealed class ControlLink : IAsyncDisposable
     private volatile bool _connected;
     private volatile CancellationTokenSource? _session;
     private volatile string? _renewal;
+    private Recovered? _recovered;
     private int _changed;
 
     public ControlLink(HostIdentity identity, HostTls tls, Func<HostHello> hello, IControlEvents events, ControlLinkOptions options)
@@ -73,6 +74,13 @@ public sealed class ControlLink : IAsyncDisposable
             Wake();
         else
             _events.Arbitrated(Unknown(request, $"more than {_options.QuestionsMax} questions to the arbiter are open"));
+    }
+
+    /// <summary>Sends what this host knows, if the session still stands: in the next one it is asked for again.</summary>
+    public void Tell(Recovered recovered)
+    {
+        _recovered = recovered;
+        Wake();
     }
 
     public async ValueTask DisposeAsync()
@@ -208,6 +216,9 @@ public sealed class ControlLink : IAsyncDisposable
                 case ArbitrationAnswer:
                     // Its deadline has passed: the role machine was told "unknown" and repeats the question with the same id.
                     break;
+                case Recover recover:
+                    _events.RecoverAsked(recover);
+                    break;
                 case Pong:
                     break;
                 default:
@@ -221,6 +232,8 @@ public sealed class ControlLink : IAsyncDisposable
         long observedMs = long.MinValue / 2, pings = 0;
         while (true)
         {
+            if (Interlocked.Exchange(ref _recovered, null) is { } recovered)
+                await channel.SendAsync(recovered, cancel).ConfigureAwait(false);
             while (_questions.NextToSend() is { } question)
                 await channel.SendAsync(question, cancel).ConfigureAwait(false);
 

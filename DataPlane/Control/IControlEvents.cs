@@ -10,6 +10,9 @@ public interface IControlEvents
 
     void DesiredChanged(DesiredState desired);
 
+    /// <summary>The control plane has lost its memory and wants this host's: <see cref="ControlLink.Tell"/>, soon.</summary>
+    void RecoverAsked(Recover question);
+
     /// <summary>The answer to <see cref="ControlLink.Ask"/>, given exactly once per question: from the control plane, or <c>unknown</c>.</summary>
     void Arbitrated(ArbitrationAnswer answer);
 

@@ -37,6 +37,8 @@ public sealed partial class DataPlaneHost : IControlEvents, IPeerEvents, IModule
         Wake();
     }
 
+    void IControlEvents.RecoverAsked(Recover question) => _ = RecoverAsync(question);
+
     void IControlEvents.Arbitrated(ArbitrationAnswer answer)
     {
         var outcome = answer.Outcome switch

@@ -192,6 +192,8 @@ public sealed partial class DataPlaneHost : IAsyncDisposable
             new HostCapacity(Environment.ProcessorCount, GC.GetGCMemoryInfo().TotalAvailableMemoryBytes, _hypervisorName))
         {
             Networks = networks.Length > 1 ? networks : null,
+            Recovers = true,
+            DesiredVersion = _desired?.Version ?? 0,
         };
     }
 }

@@ -1,3 +1,4 @@
+using System.Collections.Concurrent;
 using Pollux.DataPlane.Core.Roles;
 using Pollux.DataPlane.Hypervisor;
 using Pollux.DataPlane.Replication;
@@ -24,6 +25,9 @@ public sealed partial class ModuleRuntime : IReplicationEvents, IAsyncDisposable
 
     private readonly ModuleRuntimeOptions _options;
     private readonly InputQueue _inputs = new();
+
+    /// <summary>Who waits for a mark in the queue; marks are told apart by identity.</summary>
+    private readonly ConcurrentDictionary<RoleInput, TaskCompletionSource<LocalState>> _recalls = new(ReferenceEqualityComparer.Instance);
     private readonly RoleMachine _machine;
     private readonly RoleTraces _traces;
     private readonly ModuleHistory _history;
@@ -87,6 +91,16 @@ public sealed partial class ModuleRuntime : IReplicationEvents, IAsyncDisposable
     public void Start() => _thread.Start();
 
     public void Put(RoleInput input) => _inputs.Put(input);
+
+    /// <summary>The state when everything that was put in before has been taken.</summary>
+    public Task<LocalState> RecallAsync()
+    {
+        var mark = new RoleInput.Tick();
+        var state = new TaskCompletionSource<LocalState>(TaskCreationOptions.RunContinuationsAsynchronously);
+        _recalls[mark] = state;
+        Put(mark);
+        return state.Task;
+    }
 
     /// <summary>Orders of the control plane; each may be repeated.</summary>
     public void Wish(VerifyOrder order) => _verify.Wish(order);
@@ -211,6 +225,8 @@ public sealed partial class ModuleRuntime : IReplicationEvents, IAsyncDisposable
             }
 
             effects.Clear();
+            if (input is RoleInput.Tick && _recalls.TryRemove(input, out var recall))
+                recall.TrySetResult(_machine.State);
             if (!ReferenceEquals(before, _view) && Shows(before, _view))
                 _options.Links.Changed();
         }

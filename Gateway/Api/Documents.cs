@@ -38,6 +38,12 @@ public sealed record CommandRequest(Guid? OperationId = null);
 
 public sealed record CommandAccepted(Guid OperationId);
 
+/// <summary>An operator's word on the record of a module after a restore; see the problems of its cluster in the status.</summary>
+/// <param name="Host">Whose report counts, by its name inside the cluster; left out with <paramref name="Forget"/>.</param>
+/// <param name="Epoch">Of that report, as the status shows it.</param>
+/// <param name="Forget">No host has the module, and it is to be forgotten.</param>
+public sealed record ConfirmRecordRequest(string? Host = null, long Epoch = 0, bool Forget = false);
+
 /// <param name="Repair">Make the secondary equal to the primary where it differs.</param>
 /// <param name="BytesPerSecondMax">Compared at most; 0, also if left out: no limit.</param>
 /// <param name="OperationId">Repeat it to repeat the request; made by the server if left out.</param>
@@ -77,7 +83,11 @@ public sealed record StatusDocument(ImmutableArray<ClusterStatus> Clusters);
 
 /// <param name="Link"><c>tls</c> or <c>plaintext</c>.</param>
 public sealed record ClusterStatus(
-    string Name, long DetectionMs, ImmutableArray<HostStatus> Hosts, ImmutableArray<ModuleStatus> Modules, string Link);
+    string Name, long DetectionMs, ImmutableArray<HostStatus> Hosts, ImmutableArray<ModuleStatus> Modules, string Link)
+{
+    /// <summary>Of the cluster as a whole: what is missing after a restore of the control plane.</summary>
+    public ImmutableArray<Problem> Problems { get; init; } = [];
+}
 
 /// <param name="Connected">To the control plane.</param>
 /// <param name="LastSeenUnixMs">0 if never.</param>

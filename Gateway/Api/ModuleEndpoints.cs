@@ -40,6 +40,9 @@ internal static class ModuleEndpoints
             .WithSummary("Compares both copies while the module runs; repairs what differs on request, from the primary to the secondary. Progress and outcome stand in the module.")
             .Produces<CommandAccepted>(StatusCodes.Status202Accepted).Refuses();
         module.MapDelete("/verify", StopVerifyAsync).WithSummary("Ends the verify that runs.").Produces(StatusCodes.Status202Accepted).Refuses();
+        module.MapPost("/confirm-record", ConfirmRecordAsync)
+            .WithSummary("After a restore of the control plane: an operator's word on a record that only one host has reported, or none.")
+            .Produces(StatusCodes.Status202Accepted).Refuses();
         module.MapPut("/resync-limits", SetResyncLimitsAsync)
             .WithSummary("Sets how fast resyncs of the module may be; takes effect at once, also on one that runs.").Produces<ResyncLimitsDocument>().Refuses();
     }
@@ -128,6 +131,17 @@ internal static class ModuleEndpoints
         return (await grain.SetResyncLimitsAsync(new ResyncPolicy(limits.BytesPerSecondMin, limits.BytesPerSecondMax))).Problem is { } problem
             ? ProblemResults.Of(problem)
             : Results.Ok(limits);
+    }
+
+    private static async Task<IResult> ConfirmRecordAsync(string cluster, string module, ConfirmRecordRequest request, IGrainFactory grains)
+    {
+        if (!GrainKey.TryParse(GrainKey.Of(cluster, module), out _, out _)) return NoSuch(cluster, module);
+        if (request.Forget == (request.Host is not null))
+            return ProblemResults.Of(ApiProblems.Malformed("Either a host with its epoch is named, or the module is to be forgotten."), StatusCodes.Status400BadRequest);
+        if (request.Host is { } host && !GrainKey.IsName(host)) return ProblemResults.Of(Problems.HostUnknown(GrainKey.Of(cluster, host)));
+        return (await grains.GetGrain<IClusterGrain>(cluster).ConfirmRecordAsync(module, request.Host, request.Epoch)).Problem is { } problem
+            ? ProblemResults.Of(problem)
+            : Results.Accepted();
     }
 
     private static IMirrorModuleGrain? Grain(string cluster, string module, IGrainFactory grains) =>

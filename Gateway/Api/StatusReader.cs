@@ -55,7 +55,10 @@ internal sealed class StatusReader(IGrainFactory grains, TimeProvider time)
             name, cluster.Policy.DetectionMs, [.. hosts.Select(Host)],
             [.. modules.Where(module => module.Phase != ModulePhase.None).Select(module => Module(module, hosts))
                 .OrderBy(module => module.Name, StringComparer.Ordinal)],
-            LinkText.Of(cluster.Policy.Link));
+            LinkText.Of(cluster.Policy.Link))
+        {
+            Problems = cluster.Recovery?.Problems ?? [],
+        };
     }
 
     private HostStatus Host(HostView host) => new(

@@ -1,5 +1,6 @@
 using System.Security.Cryptography;
 using System.Security.Cryptography.X509Certificates;
+using System.Text;
 
 namespace Pollux.Gateway.Authority;
 
@@ -17,6 +18,8 @@ public sealed class CertificateAuthority : IDisposable
 
     /// <summary>Clocks of hosts may be behind by this much.</summary>
     private static readonly TimeSpan ClockSkew = TimeSpan.FromDays(1);
+
+    internal const int TokenProofBytes = 16;
 
     private const string ServerUse = "1.3.6.1.5.5.7.3.1";
     private const string ClientUse = "1.3.6.1.5.5.7.3.2";
@@ -68,6 +71,16 @@ public sealed class CertificateAuthority : IDisposable
         var request = new CertificateRequest(new X500DistinguishedName("CN=pollux server"), key, HashAlgorithmName.SHA256);
         using var signed = Sign(request, names.ToBuilder(), [ServerUse]);
         return signed.CopyWithPrivateKey(key);
+    }
+
+    /// <summary>Proves to a gateway that one of this installation issued a join token, before anything is looked up by what the token says.</summary>
+    /// <param name="secret">The part that the host's grain knows.</param>
+    /// <returns>16 bytes: beyond guessing, and the token stays one line.</returns>
+    public byte[] TokenProof(string host, string secret)
+    {
+        using var key = Certificate.GetECDsaPrivateKey()!;
+        var secretKey = HKDF.DeriveKey(HashAlgorithmName.SHA256, key.ExportParameters(true).D!, 32, info: "pollux join token"u8.ToArray());
+        return HMACSHA256.HashData(secretKey, Encoding.UTF8.GetBytes($"{host}\n{secret}"))[..TokenProofBytes];
     }
 
     /// <summary>True if this authority signed it and it is valid now.</summary>

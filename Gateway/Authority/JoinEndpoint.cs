@@ -12,6 +12,9 @@ namespace Pollux.Gateway.Authority;
 /// <summary>How a host gets its certificate: see <see cref="JoinRequest"/>.</summary>
 internal static class JoinEndpoint
 {
+    /// <summary>Characters of the proof behind the secret.</summary>
+    private static readonly int ProofLength = Base64Url.GetEncodedLength(CertificateAuthority.TokenProofBytes);
+
     public static void Map(IEndpointRouteBuilder app)
     {
         app.MapGet(JoinRequest.AuthorityPath, (CertificateAuthority authority) => Results.Text(authority.CertificatePem, "application/x-pem-file"))
@@ -21,7 +24,7 @@ internal static class JoinEndpoint
 
     /// <summary>As a host has to send it back: three parts joined by dots, each base64url.</summary>
     public static string ComposeToken(string host, string secret, CertificateAuthority authority) =>
-        $"{Base64Url.EncodeToString(Encoding.UTF8.GetBytes(host))}.{secret}.{Base64Url.EncodeToString(authority.Fingerprint)}";
+        $"{Base64Url.EncodeToString(Encoding.UTF8.GetBytes(host))}.{secret}{Base64Url.EncodeToString(authority.TokenProof(host, secret))}.{Base64Url.EncodeToString(authority.Fingerprint)}";
 
     private static async Task<IResult> JoinAsync(JoinRequest request, CertificateAuthority authority, IGrainFactory grains)
     {
@@ -29,16 +32,28 @@ internal static class JoinEndpoint
             return Refuse(Problems.TokenRefused("CLUSTER/HOST", "It is not complete: a token has three parts joined by dots."));
         if (!CryptographicOperations.FixedTimeEquals(fingerprint, authority.Fingerprint))
             return Refuse(Problems.TokenRefused(host, "It was issued by another installation."));
+        // Anybody can ask: nothing is activated or read for a name that no gateway of this installation has written into a token.
+        if (SecretOf(host, secret, authority) is not { } issued)
+            return Refuse(Problems.TokenRefused(host, "It was not issued by this installation, or by an earlier release."));
         if (Load(request.CertificateRequestPem) is not { } publicKey)
             return Refuse(new Problem(
                 "host.certificate-request", "Certificate request refused", "Nothing was changed.",
                 "It is not a correctly signed PKCS#10 request for an ECDSA key on P-256, P-384 or P-521.",
                 "Join with the pollux-host that belongs to this server."));
 
-        var outcome = await grains.GetGrain<IHostGrain>(host).JoinAsync(secret, HostName.PublicKeyHash(publicKey));
+        var outcome = await grains.GetGrain<IHostGrain>(host).JoinAsync(issued, HostName.PublicKeyHash(publicKey));
         if (outcome.Problem is { } problem) return Refuse(problem);
         using var certificate = authority.SignHost(publicKey, host);
         return Results.Json(new JoinAnswer(host, certificate.ExportCertificatePem(), authority.CertificatePem), JoiningJson.Default.JoinAnswer);
+    }
+
+    /// <returns>The part that the host's grain knows; null unless the proof behind it is right.</returns>
+    private static string? SecretOf(string host, string text, CertificateAuthority authority)
+    {
+        var length = text.Length - ProofLength;
+        if (length <= 0) return null;
+        var proof = Base64Url.EncodeToString(authority.TokenProof(host, text[..length]));
+        return CryptographicOperations.FixedTimeEquals(Encoding.UTF8.GetBytes(text[length..]), Encoding.UTF8.GetBytes(proof)) ? text[..length] : null;
     }
 
     private static IResult Refuse(Problem problem) => ProblemResults.Of(problem, StatusCodes.Status403Forbidden);

@@ -27,6 +27,7 @@ internal static class ModuleCommands
         Command("delete", "Forgets a stopped module; its data stays on both hosts.", DeleteAsync, null),
         VerifyCommands.MakeVerify(),
         VerifyCommands.MakeResyncLimits(),
+        ConfirmRecordCommand.Make(),
         Show(),
     });
 

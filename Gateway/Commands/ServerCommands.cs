@@ -51,6 +51,11 @@ internal static class ServerCommands
         Description = "TCP port of the silo for gateways.", DefaultValueFactory = _ => PolluxSiloOptions.ClientPortDefault,
     };
 
+    private static readonly Option<bool> Restored = new("--restored")
+    {
+        Description = "The database was restored from a backup, or is lost and new: grant nothing until the hosts have reported. For one start, after all others were stopped.",
+    };
+
     public static void AddTo(RootCommand root)
     {
         root.Add(Make("server", "Runs the control plane in one process: silo, gateway, SQLite.", ServerParts.All));
@@ -71,6 +76,7 @@ internal static class ServerCommands
         {
             command.Add(SiloPort);
             command.Add(ClientPort);
+            command.Add(Restored);
         }
         command.SetAction((parsed, cancel) => RunAsync(parsed, Options(parsed, parts), cancel));
         return command;
@@ -82,7 +88,10 @@ internal static class ServerCommands
         parts == ServerParts.Silo ? [] : [.. parsed.GetRequiredValue(Advertise)],
         parsed.GetValue(Postgres), parts,
         parts == ServerParts.Gateway ? 0 : parsed.GetValue(SiloPort), parts == ServerParts.Gateway ? 0 : parsed.GetValue(ClientPort),
-        parts == ServerParts.Silo ? parsed.GetValue(SiloAddress) : null);
+        parts == ServerParts.Silo ? parsed.GetValue(SiloAddress) : null)
+    {
+        Restored = parts != ServerParts.Gateway && parsed.GetValue(Restored),
+    };
 
     private static async Task<int> RunAsync(ParseResult parsed, ServerOptions options, CancellationToken cancel)
     {

@@ -15,6 +15,7 @@ internal static class StatusText
         foreach (var cluster in status.Clusters)
         {
             text.Append(CultureInfo.InvariantCulture, $"cluster {cluster.Name}   detection {Durations.Text(cluster.DetectionMs)}   link {cluster.Link}\n");
+            foreach (var problem in cluster.Problems) text.Append(ProblemText.Of(problem, "  "));
             foreach (var host in cluster.Hosts) text.Append(Host(host, nowUnixMs));
             foreach (var module in cluster.Modules) text.Append(Module(module, nowUnixMs));
             if (cluster.Hosts.Length < 2) text.Append(CultureInfo.InvariantCulture, $"  ~ {2 - cluster.Hosts.Length} of two hosts missing: pollux host add {cluster.Name}/NAME\n");

@@ -27,6 +27,9 @@ public sealed record ServerOptions(
     int SiloPort = PolluxSiloOptions.SiloPortDefault, int ClientPort = PolluxSiloOptions.ClientPortDefault,
     IPAddress? SiloAddress = null)
 {
+    /// <summary>As in <see cref="PolluxSiloOptions.Restored"/>.</summary>
+    public bool Restored { get; init; }
+
     public const string DataDirectoryDefault = "/var/lib/pollux";
     public const int PortDefault = 7400;
 
@@ -34,6 +37,7 @@ public sealed record ServerOptions(
     {
         SqliteFile = Path.Combine(DataDirectory, "pollux.db"),
         PostgreSql = PostgreSql,
+        Restored = Restored,
         Clustered = Parts != ServerParts.All,
         Address = SiloAddress,
         SiloPort = SiloPort,

@@ -29,6 +29,8 @@ internal sealed partial class HostSession(WebSocket socket, string host, string 
     /// <summary>Time for the host to close after the goodbye.</summary>
     private static readonly TimeSpan CloseMax = TimeSpan.FromSeconds(2);
 
+    private static readonly TimeSpan AskToRecoverEvery = TimeSpan.FromSeconds(10);
+
     /// <summary>A hint may be lost; then a change of desired state waits this long.</summary>
     private static readonly TimeSpan LookEvery = TimeSpan.FromSeconds(3);
 
@@ -48,6 +50,9 @@ internal sealed partial class HostSession(WebSocket socket, string host, string 
     private readonly SemaphoreSlim _arbitrations = new(ArbitrationsMax);
     private Grains.Abstractions.HostSession? _hello;
     private Task<(HostMessage? Message, Goodbye? End)> _reading = Task.FromResult<(HostMessage?, Goodbye?)>((null, null));
+    private bool _recovers;
+    private long _askedToRecover = Stopwatch.GetTimestamp() - (long)(AskToRecoverEvery.TotalSeconds * Stopwatch.Frequency);
+    private int _recovering;
     private long _heard = Stopwatch.GetTimestamp();
 
     Task IHostSessionObserver.DesiredChangedAsync()
@@ -101,6 +106,7 @@ internal sealed partial class HostSession(WebSocket socket, string host, string 
         try
         {
             _hello = ProtocolMapping.ToSession(hello, _sessionId, publicKeyHash);
+            _recovers = hello.Recovers;
         }
         catch (JsonException e)
         {
@@ -163,6 +169,11 @@ internal sealed partial class HostSession(WebSocket socket, string host, string 
                     {
                         return SessionProblems.MalformedBecause(e.Message);
                     }
+                    break;
+                case Recovered recovered:
+                    Count("recovered");
+                    if (!RecoveryMapping.IsComplete(recovered, GrainKey.ClusterOf(host))) return SessionProblems.MalformedBecause("recovered is not complete.");
+                    _ = RecoveredAsync(recovered);
                     break;
                 case ArbitrationRequest request:
                     Count("arbitrate");
@@ -237,6 +248,7 @@ internal sealed partial class HostSession(WebSocket socket, string host, string 
                     if (await OpenSessionAsync(observer) is { } refused) return refused;
                     continue;
                 }
+                if (answer.Recover is { } generation) await AskToRecoverAsync(generation, cancel);
                 if (answer.Desired is { } desired && desired.Version != sent)
                 {
                     await _down.Writer.WriteAsync(ProtocolMapping.ToDesired(desired), cancel);
@@ -248,6 +260,33 @@ internal sealed partial class HostSession(WebSocket socket, string host, string 
                 LogGrainCall(host, "look", e.Message);
             }
             await WaitForHintAsync(cancel);
+        }
+    }
+
+    /// <summary>Asked again as long as the answer is of use: it may be lost with the server, and a copy's state may change.</summary>
+    private async Task AskToRecoverAsync(long generation, CancellationToken cancel)
+    {
+        if (!_recovers || Stopwatch.GetElapsedTime(_askedToRecover) < AskToRecoverEvery) return;
+        _askedToRecover = Stopwatch.GetTimestamp();
+        await _down.Writer.WriteAsync(new Recover(generation), cancel);
+    }
+
+    /// <summary>One at a time, and none waits: the host is asked again.</summary>
+    private async Task RecoveredAsync(Recovered recovered)
+    {
+        if (Interlocked.Exchange(ref _recovering, 1) == 1) return;
+        try
+        {
+            await grains.GetGrain<IClusterGrain>(GrainKey.ClusterOf(host)).RecoveredAsync(GrainKey.NameOf(host), RecoveryMapping.ToMemory(recovered))
+                .WaitAsync(GrainCallMax);
+        }
+        catch (Exception e) when (GrainFailure.IsOne(e))
+        {
+            LogGrainCall(host, "recovered", e.Message);
+        }
+        finally
+        {
+            Interlocked.Exchange(ref _recovering, 0);
         }
     }
 

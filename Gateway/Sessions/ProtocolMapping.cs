@@ -21,6 +21,7 @@ internal static class ProtocolMapping
             capacity.Processors, capacity.MemoryBytes, capacity.Hypervisor)
         {
             Networks = hello.Networks is { } networks ? ToNetworks(networks) : null,
+            DesiredVersion = Math.Max(0, hello.DesiredVersion),
         };
     }
 
@@ -39,13 +40,16 @@ internal static class ProtocolMapping
         request.OperationId, request.RecordIncarnation, request.ExpectedEpoch, request.Change, request.By, request.Peer, request.TraceParent);
 
     public static ArbitrationAnswer ToAnswer(ArbitrationRequest request, ArbitrationResult result) => new(
-        request.OperationId, request.Module, result.Granted ? "granted" : "refused",
+        request.OperationId, request.Module, result.Granted ? "granted" : result.Undecided ? "unknown" : "refused",
         result.Record is { } record ? ToMessage(record) : null, result.Reason);
 
     public static DesiredState ToDesired(DesiredHost desired) => new(
         desired.Version,
         desired.Peer is { } peer ? ToPeer(peer, desired.PeerAddresses) : null,
-        [.. desired.Modules.Select(order => ToDesired(order, desired.DetectionMs, desired.Link))]);
+        [.. desired.Modules.Select(order => ToDesired(order, desired.DetectionMs, desired.Link))])
+    {
+        ClusterText = desired.Policy is { } policy ? RecoveryMapping.ToText(policy) : null,
+    };
 
     private static PeerHost ToPeer(string peer, HostAddresses addresses) => new(peer, addresses.PeerAddress, addresses.ReplicationAddress)
     {
@@ -82,6 +86,7 @@ internal static class ProtocolMapping
         order.Verify is { } verify ? new VerifyOrder(verify.OperationId, verify.Host, verify.Repair, verify.BytesPerSecondMax, verify.Stop) : null)
     {
         FurtherDirectories = order.Spec.Directories[1..],
+        SpecText = RecoveryMapping.ToText(order.Spec),
     };
 
     private static RecordMessage ToMessage(RecordView record) => new(record.Incarnation, record.Epoch, record.Primary, record.InSync);

@@ -24,6 +24,18 @@ public interface IClusterGrain : IGrainWithStringKey
     [Alias("ReleaseModule")]
     Task ReleaseModuleAsync(string module);
 
+    /// <summary>Takes what a host knows, while the cluster is recovered; otherwise it is of no use. Repeating it is harmless.</summary>
+    /// <param name="host">Name inside the cluster.</param>
+    [Alias("Recovered")]
+    Task RecoveredAsync(string host, HostMemory memory);
+
+    /// <summary>An operator's word on a module that is not decided after a restore. Repeating it is harmless.</summary>
+    /// <param name="module">Name inside the cluster.</param>
+    /// <param name="host">Name of the host whose report counts; null: neither host has the module, and it is to be forgotten.</param>
+    /// <param name="epoch">Of that report.</param>
+    [Alias("ConfirmRecord")]
+    Task<Outcome> ConfirmRecordAsync(string module, string? host, long epoch);
+
     /// <summary>Null if there is no such cluster.</summary>
     [Alias("Read"), AlwaysInterleave]
     Task<ClusterView?> ReadAsync();
@@ -55,7 +67,14 @@ public sealed record ClusterView(
     [property: Id(0)] string Name,
     [property: Id(1)] ClusterPolicy Policy,
     [property: Id(2)] ImmutableArray<string> Hosts,
-    [property: Id(3)] ImmutableArray<ModuleEntry> Modules);
+    [property: Id(3)] ImmutableArray<ModuleEntry> Modules)
+{
+    /// <summary>Null unless the cluster is being recovered after a restore: then nothing is granted and nothing changed.</summary>
+    [Id(4)] public ClusterRecoveryView? Recovery { get; init; }
+
+    /// <summary>It was made from its hosts' reports: its hosts may have a certificate without having joined by this database.</summary>
+    [Id(5)] public bool Rebuilt { get; init; }
+}
 
 /// <param name="Module">Name inside the cluster.</param>
 /// <param name="Directory">The first directory: an absolute path, the same on both hosts.</param>

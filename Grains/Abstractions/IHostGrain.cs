@@ -83,6 +83,9 @@ public sealed record HostSession(
 {
     /// <summary>All networks in order of preference; null if there is only the one above.</summary>
     [Id(9)] public ImmutableArray<HostNetwork>? Networks { get; init; }
+
+    /// <summary>Version of the desired state that the host has; 0 if none, or of an earlier release.</summary>
+    [Id(10)] public long DesiredVersion { get; init; }
 }
 
 /// <summary>Where the peer reaches a host over one network, <c>address:port</c> each.</summary>
@@ -120,7 +123,11 @@ public sealed record HostWord([property: Id(0)] bool Connected, [property: Id(1)
 
 /// <param name="Desired">Null unless the session is current.</param>
 [GenerateSerializer, Immutable, Alias("pollux.DesiredAnswer")]
-public sealed record DesiredAnswer([property: Id(0)] SessionStanding Standing, [property: Id(1)] DesiredHost? Desired);
+public sealed record DesiredAnswer([property: Id(0)] SessionStanding Standing, [property: Id(1)] DesiredHost? Desired)
+{
+    /// <summary>The host shall say what it knows, for this generation; null as a rule. Then there is no desired state.</summary>
+    [Id(2)] public long? Recover { get; init; }
+}
 
 /// <param name="Version">Grows with each change.</param>
 /// <param name="Peer">Grain key of the other host, or null while there is none.</param>
@@ -131,7 +138,11 @@ public sealed record DesiredHost(
     [property: Id(2)] HostAddresses PeerAddresses,
     [property: Id(3)] long DetectionMs,
     [property: Id(4)] ImmutableArray<ModuleOrder> Modules,
-    [property: Id(5)] LinkSecurity Link);
+    [property: Id(5)] LinkSecurity Link)
+{
+    /// <summary>The cluster's whole policy, for the host to keep; null in a desired state of an earlier release.</summary>
+    [Id(6)] public ClusterPolicy? Policy { get; init; }
+}
 
 /// <param name="Connected">A session is open and the host was heard within the heartbeat deadline.</param>
 /// <param name="LastSeenUnixMs">0 if never.</param>

@@ -52,6 +52,10 @@ public interface IMirrorModuleGrain : IGrainWithStringKey
     [Alias("Arbitrate")]
     Task<ArbitrationResult> ArbitrateAsync(ArbitrationCall call);
 
+    /// <summary>Decides on the record after a restore, if what is known suffices. Called by the cluster until it has; repeating it is harmless.</summary>
+    [Alias("Recover")]
+    Task<ModuleRecovered> RecoverAsync(ModuleRecovery recovery);
+
     /// <summary>What a host shall do for this module; null if the module does not exist.</summary>
     [Alias("ReadOrder"), AlwaysInterleave]
     Task<ModuleOrder?> ReadOrderAsync();
@@ -143,7 +147,11 @@ public sealed record ArbitrationCall(
 /// <param name="Record">Null if there is no such module.</param>
 [GenerateSerializer, Immutable, Alias("pollux.ArbitrationResult")]
 public sealed record ArbitrationResult(
-    [property: Id(0)] bool Granted, [property: Id(1)] RecordView? Record, [property: Id(2)] string Reason);
+    [property: Id(0)] bool Granted, [property: Id(1)] RecordView? Record, [property: Id(2)] string Reason)
+{
+    /// <summary>Not decided, and there is no telling when: the control plane was restored and the record is not recovered yet.</summary>
+    [Id(3)] public bool Undecided { get; init; }
+}
 
 /// <param name="Creation">The newest creation that this activation has seen, or null.</param>
 /// <param name="History">Changes of the record, oldest first, at most <see cref="HistoryMax"/>.</param>

@@ -48,6 +48,11 @@ public static class Problems
     public static Problem HostUnknown(string host) => new(
         "host.unknown", "No such host", NothingChanged, $"There is no host {Shorten(host)}.", "See: pollux status. Add it: pollux host add CLUSTER/HOST.");
 
+    public static Problem HostForgotten(string host) => new(
+        "host.unknown", "No such host", "The host is not served; what runs on it goes on.",
+        $"{host} has a certificate of this installation, and the database does not know it.",
+        "If the database was lost or restored from a backup, start the server once with --restored. Otherwise add the host: pollux host add CLUSTER/HOST.");
+
     public static Problem HostNotJoined(string host) => new(
         "host.not-joined", "The host has not joined", "The cluster is no pair yet: it takes no modules.", $"{host} has not used its join token yet.",
         "On that host: pollux-host join --server URL --token TOKEN.");
@@ -179,6 +184,63 @@ public static class Problems
         "None while another network carries beacons and replication; there is less left to fall back on.",
         $"{host} hears nothing over {Shorten(network.PeerAddress)}{(network.SilentMs is { } silentMs ? $" for {Seconds(silentMs)}" : "")}: {Shorten(network.Status)}.",
         "Mend the network between the hosts, or take its address away: pollux-host addresses --address A … on both.");
+
+    public const string RecordForgottenCode = "record.forgotten";
+
+    private const string NothingGranted =
+        "Nothing is granted: no failover, no start, no return of a host to the mirror. What runs goes on as it is.";
+
+    public static Problem ClusterRecovering(string cluster) => new(
+        "cluster.recovering", "The cluster is being recovered", NothingChanged,
+        $"The control plane was declared restored, and the records of {cluster} are not all recovered from its hosts' reports yet.",
+        "See what is missing: pollux status.");
+
+    /// <param name="silent">Names of hosts that have not reported, if others have.</param>
+    public static Problem ClusterReportsMissing(string cluster, IReadOnlyCollection<string> silent) => new(
+        "cluster.reports-missing", "The hosts have not reported since the restore", NothingGranted,
+        $"The control plane was declared restored, and {(silent.Count > 0 ? string.Join(" and ", silent) : $"not every host of {cluster}")} has not reported since.",
+        "See to it that pollux-host runs on both hosts and reaches the server; they report by themselves.");
+
+    public static Problem ClusterForeignPeer(string cluster, string host, string peer) => new(
+        "cluster.recovery-conflict", "The hosts do not agree on who the pair is", NothingGranted,
+        $"{cluster}/{host} says that its peer is {peer}; the cluster has two other hosts already.",
+        $"If {host} is no host of this cluster any more, stop pollux-host on it.");
+
+    public static Problem RecordSilent(string module, string who) => new(
+        "record.silent", "The record waits for the hosts' reports", NothingGranted, $"{module}: the control plane was declared restored. {who}",
+        "See to it that pollux-host runs on both hosts and reaches the server; they report by themselves.");
+
+    public static Problem RecordUnconfirmed(string module, HostTestimony known, HostTestimony missing)
+    {
+        var (knows, other) = (GrainKey.NameOf(known.Host), GrainKey.NameOf(missing.Host));
+        var record = known.Record!;
+        var said = missing.Answered ? $"{other} has reported and has no record of it" : $"{other} has not reported since";
+        return new Problem(
+            "record.unconfirmed", "The record is known from one host only", NothingGranted,
+            $"{module}: the control plane was declared restored, and {said}. {knows} has epoch {record.Epoch}, primary "
+            + $"{(record.Primary is { } primary ? GrainKey.NameOf(primary) : "none")}, in sync {string.Join(" and ", record.InSync.Select(GrainKey.NameOf))}; its copy is {known.Memory!.DataState}.",
+            (missing.Answered ? "" : $"Bring {other} back; it is decided by itself then. ")
+            + $"If {other} is gone for good, switched off for certain or replaced: pollux module confirm-record {module} --host {knows} --epoch {record.Epoch}. "
+            + $"What {other} alone has acknowledged after epoch {record.Epoch} is lost with that; and if it still runs the VM, both would.");
+    }
+
+    public static Problem RecordConflict(string module, HostTestimony one, HostTestimony other) => new(
+        "record.conflict", "The hosts contradict each other", NothingGranted,
+        $"{module}: {GrainKey.NameOf(one.Host)} and {GrainKey.NameOf(other.Host)} have different records of the same epoch {one.Record!.Epoch}.",
+        $"Find out which copy is the newer one, see to it that the other host does not run the VM, and name the host: pollux module confirm-record {module} --host HOST --epoch {one.Record.Epoch}.");
+
+    public static Problem RecordBehind(string module, ArbiterRecord own, HostTestimony highest) => new(
+        "record.behind", "The hosts know less than the database", NothingGranted,
+        $"{module}: the database remembers epoch {own.Epoch}, primary {(own.Primary is { } primary ? GrainKey.NameOf(primary) : "none")}; the newest that a host has is epoch {highest.Record!.Epoch}, of {GrainKey.NameOf(highest.Host)}. A host has lost its state or has an older copy of it.",
+        $"Find out which copy is whole, then let the database's record count: pollux module confirm-record {module} --host {GrainKey.NameOf(highest.Host)} --epoch {highest.Record.Epoch}.");
+
+    public static Problem RecordForgotten(string module, string why) => new(
+        RecordForgottenCode, "No host has a record of the module", NothingGranted, $"{module}: {why}",
+        $"It was deleted after the backup, or its hosts were replaced. Forget it (the directories stay as they are): pollux module confirm-record {module} --forget. It can be created again from its directory.");
+
+    public static Problem ConfirmNotAsked(string module) => new(
+        "record.not-asked", "There is nothing to confirm", NothingChanged, $"{module} does not wait for an operator's word, or not for this one.",
+        "See what is missing: pollux status. Name the host and the epoch that it shows.");
 
     private static string Seconds(long milliseconds) => (milliseconds / 1000.0).ToString("0.###", CultureInfo.InvariantCulture) + " s";
 

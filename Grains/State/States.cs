@@ -10,13 +10,46 @@ public sealed record FleetState
     [Id(0)] public ImmutableArray<string> Clusters { get; init; } = [];
 }
 
+/// <summary>One row for the installation.</summary>
+[GenerateSerializer, Immutable, Alias("pollux.ControlState")]
+public sealed record ControlState
+{
+    /// <summary>As in <see cref="ControlGeneration"/>.</summary>
+    [Id(0)] public long Generation { get; init; }
+}
+
 [GenerateSerializer, Immutable, Alias("pollux.ClusterState")]
 public sealed record ClusterState
 {
     [Id(0)] public ClusterPolicy Policy { get; init; } = ClusterPolicy.Default;
     [Id(1)] public ImmutableArray<string> Hosts { get; init; } = [];
     [Id(2)] public ImmutableArray<ModuleEntry> Modules { get; init; } = [];
+
+    /// <summary>The newest generation that the cluster was made in or recovered for.</summary>
+    [Id(3)] public long Generation { get; init; }
+
+    /// <summary>What is known so far of the newest recovery; null when it is done.</summary>
+    [Id(4)] public ClusterRecovery? Recovery { get; init; }
+
+    /// <summary>As in <see cref="ClusterView.Rebuilt"/>.</summary>
+    [Id(5)] public bool Rebuilt { get; init; }
 }
+
+[GenerateSerializer, Immutable, Alias("pollux.ClusterRecovery")]
+public sealed record ClusterRecovery
+{
+    [Id(0)] public long Generation { get; init; }
+
+    /// <summary>By host, the newest of each.</summary>
+    [Id(1)] public ImmutableArray<HostRecollection> Reports { get; init; } = [];
+
+    /// <summary>By module, the newest of each.</summary>
+    [Id(2)] public ImmutableArray<RecordConfirmation> Confirmed { get; init; } = [];
+}
+
+/// <param name="Host">Name inside the cluster.</param>
+[GenerateSerializer, Immutable, Alias("pollux.HostRecollection")]
+public sealed record HostRecollection([property: Id(0)] string Host, [property: Id(1)] HostMemory Memory);
 
 [GenerateSerializer, Immutable, Alias("pollux.HostState")]
 public sealed record HostState
@@ -56,6 +89,9 @@ public sealed record MirrorModuleState
 
     /// <summary>The newest one, ended or not: the host that is named knows.</summary>
     [Id(10)] public VerifyWish? Verify { get; init; }
+
+    /// <summary>The newest generation that the module was made in or recovered for.</summary>
+    [Id(40)] public long Generation { get; init; }
 }
 
 /// <param name="From">The primary when the command was given.</param>

@@ -1,5 +1,8 @@
 using System.Reflection;
+using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.DependencyInjection.Extensions;
 using Orleans.Hosting;
+using Pollux.Grains.Core;
 
 namespace Pollux.Silo.Storage;
 
@@ -21,6 +24,8 @@ public static class SiloStorage
     public static ISiloBuilder AddPolluxStorage(this ISiloBuilder builder, SiloStorageOptions options, params Assembly[] grainAssemblies)
     {
         ArgumentNullException.ThrowIfNull(options);
+        builder.Services.TryAddSingleton<ControlGeneration>();
+        builder.Services.AddSingleton(provider => ActivatorUtilities.CreateInstance<GenerationStep>(provider, options.Restored));
         return StorageComposition.Add(builder, options, grainAssemblies);
     }
 }

@@ -16,6 +16,9 @@ public enum SiloDatabase
 /// <param name="ServiceId">Separates installations in one database; part of the key of every row. Never changed later.</param>
 public sealed record SiloStorageOptions(SiloDatabase Database, string ConnectionString, string ServiceId = SiloStorageOptions.DefaultServiceId)
 {
+    /// <summary>The database was restored from a backup, or is new because the former one is lost: the start declares it.</summary>
+    public bool Restored { get; init; }
+
     public const string DefaultServiceId = "pollux";
 
     public static SiloStorageOptions Sqlite(string path, string serviceId = DefaultServiceId)

@@ -13,7 +13,7 @@ internal static class StorageComposition
     public static ISiloBuilder Add(ISiloBuilder builder, SiloStorageOptions options, Assembly[] grainAssemblies)
     {
         builder.Services.AddSingleton<IGrainStorageSerializer, JsonGrainStorageSerializer>();
-        return builder.UseEmbeddedHost(host =>
+        builder.UseEmbeddedHost(host =>
         {
             host.ServiceId = options.ServiceId;
             host.StorageNames.Clear();
@@ -24,5 +24,7 @@ internal static class StorageComposition
             else
                 host.UseSqlite(new SqliteConnectionStringBuilder(options.ConnectionString).DataSource);
         });
+        builder.Services.AddHostedService<GenerationStage>();
+        return builder;
     }
 }

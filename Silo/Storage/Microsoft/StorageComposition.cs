@@ -15,6 +15,7 @@ internal static class StorageComposition
         _ = grainAssemblies;
         builder.Services.Configure<ClusterOptions>(cluster => cluster.ServiceId = options.ServiceId);
         builder.Services.AddSingleton<ILifecycleParticipant<ISiloLifecycle>>(new OrleansTables(options));
+        builder.Services.AddSingleton<ILifecycleParticipant<ISiloLifecycle>, GenerationStage>();
         builder.AddAdoNetGrainStorage(SiloStorage.Name, storage =>
         {
             storage.Invariant = Invariant(options.Database);

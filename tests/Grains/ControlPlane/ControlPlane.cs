@@ -77,6 +77,9 @@ public sealed class PlayedHost(Func<Orleans.IGrainFactory> grains, string key) :
     private IHostSessionObserver? _reference;
     private Guid _session;
 
+    /// <summary>Of the desired state that the host has.</summary>
+    public long DesiredVersion { get; set; }
+
     public string Key => key;
 
     public string PublicKeyHash { get; } = $"key-of-{key}";
@@ -116,8 +119,22 @@ public sealed class PlayedHost(Func<Orleans.IGrainFactory> grains, string key) :
         _reference = grains().CreateObjectReference<IHostSessionObserver>(this);
         _session = Guid.NewGuid();
         return Grain.OpenSessionAsync(
-            new HostSession(_session, Guid.NewGuid(), publicKeyHash, "0.1", $"{key}:7410", $"{key}:7411", 2, 1 << 30, null), _reference);
+            new HostSession(_session, Guid.NewGuid(), publicKeyHash, "0.1", $"{key}:7410", $"{key}:7411", 2, 1 << 30, null)
+            {
+                DesiredVersion = DesiredVersion,
+            }, _reference);
     }
+
+    /// <summary>What the gateway does when the host is asked for what it knows.</summary>
+    public async Task RecoverAsync(string? peer, params ModuleMemory[] modules)
+    {
+        var answer = await Grain.DesiredAsync(_session);
+        Assert.Null(answer.Desired);
+        await RecallAsync(answer.Recover!.Value, peer, modules);
+    }
+
+    public Task RecallAsync(long generation, string? peer, params ModuleMemory[] modules) => grains().GetGrain<IClusterGrain>(GrainKey.ClusterOf(key))
+        .RecoveredAsync(GrainKey.NameOf(key), new HostMemory(generation, peer, ClusterPolicy.Default with { DetectionMs = 4_000 }, [.. modules]));
 
     public async Task<DesiredHost> DesiredAsync()
     {

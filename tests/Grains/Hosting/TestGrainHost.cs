@@ -46,10 +46,43 @@ public sealed class TestGrainHost : IAsyncDisposable
         return new TestGrainHost(options, directory, storage, host);
     }
 
-    public async Task RestartAsync()
+    /// <param name="restored">The start declares the database restored.</param>
+    public async Task RestartAsync(bool restored = false)
     {
         await StopHostAsync(_host);
-        _host = await StartHostAsync(_options, _storage);
+        _host = await StartHostAsync(_options, _storage with { Restored = restored });
+    }
+
+    /// <summary>The host stops, its file is lost, and it starts anew declaring so. Needs <see cref="TestGrainHostOptions.NeedsFile"/>.</summary>
+    public async Task LoseDatabaseAsync()
+    {
+        await StopHostAsync(_host);
+        Microsoft.Data.Sqlite.SqliteConnection.ClearAllPools();
+        foreach (var file in _directory.EnumerateFiles()) file.Delete();
+        _host = await StartHostAsync(_options, _storage with { Restored = true });
+    }
+
+    /// <summary>The host stops, its file becomes what <see cref="BackUpAsync"/> has kept, and it starts declaring so.</summary>
+    public async Task RestoreAsync(string backup)
+    {
+        await StopHostAsync(_host);
+        Microsoft.Data.Sqlite.SqliteConnection.ClearAllPools();
+        foreach (var file in _directory.EnumerateFiles()) file.Delete();
+        File.Copy(backup, DatabasePath);
+        _host = await StartHostAsync(_options, _storage with { Restored = true });
+        File.Delete(backup);
+    }
+
+    /// <summary>A copy of the file as it is now.</summary>
+    public async Task<string> BackUpAsync()
+    {
+        var backup = Path.Combine(Path.GetTempPath(), $"pollux-backup-{Guid.NewGuid():N}.db");
+        await using var source = new Microsoft.Data.Sqlite.SqliteConnection($"Data Source={DatabasePath};Pooling=False");
+        await source.OpenAsync();
+        await using var command = source.CreateCommand();
+        command.CommandText = $"VACUUM INTO '{backup}'";
+        await command.ExecuteNonQueryAsync();
+        return backup;
     }
 
     /// <summary>Stops the host cleanly; <see cref="RestartAsync"/> may follow.</summary>

@@ -58,7 +58,25 @@ public sealed class JoinTests(RunningServer server) : IClassFixture<RunningServe
         Assert.Equal("host.token", await RunningServer.CodeAsync(wrong));
         var nobody = System.Buffers.Text.Base64Url.EncodeToString("nowhere/a"u8);
         using var unknown = await server.AskToJoinAsync($"{nobody}.{token[1]}.{token[2]}", key);
-        Assert.Equal("host.unknown", await RunningServer.CodeAsync(unknown));
+        Assert.Equal("host.token", await RunningServer.CodeAsync(unknown));
+    }
+
+    [Fact]
+    public async Task A_token_with_an_invented_name_or_a_changed_secret_is_refused_before_anything_is_looked_up_by_it()
+    {
+        var cluster = await server.CreateClusterAsync();
+        var token = (await server.AddHostAsync(cluster, "a")).Split('.');
+        using var key = ECDsa.Create(ECCurve.NamedCurves.nistP256);
+        var invented = System.Buffers.Text.Base64Url.EncodeToString("nowhere/a"u8);
+        var changed = (token[1][0] == 'A' ? 'B' : 'A') + token[1][1..];
+        foreach (var (name, secret) in new[] { (invented, token[1]), (token[0], changed), (token[0], token[1][..^1]), (token[0], "x") })
+        {
+            using var refused = await server.AskToJoinAsync($"{name}.{secret}.{token[2]}", key);
+            var problem = await System.Net.Http.Json.HttpContentJsonExtensions.ReadFromJsonAsync<System.Text.Json.JsonElement>(refused.Content);
+            // What the grains refuse has other words.
+            Assert.Contains("not issued by this installation", problem.GetProperty("detail").GetString(), StringComparison.Ordinal);
+        }
+        (await server.JoinAsync(string.Join('.', token))).Dispose();
     }
 
     [Fact]

@@ -35,9 +35,12 @@ public sealed class RunningServer : IAsyncLifetime
 
     public async Task InitializeAsync() => await StartAsync();
 
-    public async Task StartAsync()
+    public async Task StartAsync(bool restored = false)
     {
-        _app = PolluxServer.Build(new ServerOptions(Data, _listen, ["pollux.example"], SiloPort: _siloPorts.Silo, ClientPort: _siloPorts.Client));
+        _app = PolluxServer.Build(new ServerOptions(Data, _listen, ["pollux.example"], SiloPort: _siloPorts.Silo, ClientPort: _siloPorts.Client)
+        {
+            Restored = restored,
+        });
         await _app.StartAsync();
         Http = Client(File.ReadAllText(Path.Combine(Data, OperatorToken.FileName)).Trim());
     }

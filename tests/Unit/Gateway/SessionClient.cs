@@ -35,7 +35,10 @@ public sealed class SessionClient : IDisposable
     }
 
     public HostHello Hello() => new(
-        HostProtocolLimits.Version, Host, Guid.NewGuid(), "0.1", "10.0.0.1:7410", "10.0.0.1:7411", new HostCapacity(2, 1 << 30, "QEMU 7.2.0"));
+        HostProtocolLimits.Version, Host, Guid.NewGuid(), "0.1", "10.0.0.1:7410", "10.0.0.1:7411", new HostCapacity(2, 1 << 30, "QEMU 7.2.0"))
+    {
+        Recovers = true,
+    };
 
     public async Task SayHelloAsync()
     {
@@ -93,6 +96,14 @@ public sealed class SessionClient : IDisposable
     public static ObservedModule Observe(DesiredModule module) => new(
         module.Module, "STOP", true, "UpToDate", module.Record, "stop.command", "Stopped by command.", 1, null,
         new ObservedReplication(false, false, false, 0, 0, 0, 0, 0, null), null, [], [], []);
+
+    /// <summary>Waits for the question of a restored control plane and answers it with orders and records as they were.</summary>
+    public async Task TellAsync(DesiredState kept, string peer, params RecordMessage?[] records)
+    {
+        var question = await ReceiveAsync<Recover>();
+        await SendAsync(new Recovered(question.Generation, peer, kept.ClusterText,
+            [.. kept.Modules.Select((module, index) => new RecoveredModule(module, records[index], "UpToDate"))]));
+    }
 
     public void Dispose() => _socket.Dispose();
 }

@@ -90,6 +90,20 @@ public sealed class ControlLinkTests : IDisposable
         Assert.Equal(tooMany.OperationId, (await host.Events.Answers.Reader.ReadAsync(Cancel)).OperationId);
     }
 
+    [Fact]
+    public async Task What_a_restored_control_plane_asks_for_is_told_in_its_session()
+    {
+        await using var gateway = await FakeGateway.StartAsync(_authority);
+        await using var host = Dial(gateway);
+        var session = await gateway.NextSessionAsync(Cancel);
+        await session.WelcomeAsync(Cancel);
+        await session.SendAsync(new Recover(7), Cancel);
+        var question = await host.Events.Recovers.Reader.ReadAsync(Cancel);
+        host.Link.Tell(new Recovered(question.Generation, "c1/b", "policy", []));
+        var told = await session.ReadAsync<Recovered>(Cancel);
+        Assert.Equal((7, "c1/b", "policy"), (told.Generation, told.Peer, told.ClusterText));
+    }
+
     [Theory]
     [InlineData("this is not JSON", "not of protocol")]
     [InlineData("""{"type":"martian"}""", "not of protocol")]
@@ -206,6 +220,10 @@ public sealed class ControlLinkTests : IDisposable
         public void DesiredChanged(DesiredState desired) => Desired.Writer.TryWrite(desired);
 
         public void Arbitrated(ArbitrationAnswer answer) => Answers.Writer.TryWrite(answer);
+
+        public Channel<Recover> Recovers { get; } = Channel.CreateUnbounded<Recover>();
+
+        public void RecoverAsked(Recover question) => Recovers.Writer.TryWrite(question);
 
         public ObservedState Observe() => new(Version, false, []);
     }
