@@ -33,6 +33,12 @@ public sealed partial class ModuleRuntime
         var problems = ImmutableArray.CreateBuilder<ObservedProblem>();
         if (RoleCodes.Find(view.Code) is { Impact: not (RoleImpact.None or RoleImpact.ByCommand) } role)
             problems.Add(new ObservedProblem(role.Code, role.Title, Describe(role.Impact), Join(view.Cause, role.Cause), role.Action));
+        if (view.Policy.FailoverOff && view.Code != RoleCodes.FailoverOff.Code)
+        {
+            problems.Add(new ObservedProblem(RoleCodes.FailoverOff.Code, RoleCodes.FailoverOff.Title, "If the primary is lost, the module stays down.",
+                "The operator has switched failover off.", $"When the maintenance is done: pollux module policy {Module} --failover on."));
+        }
+
         if (_saver.Fault is { } fault)
         {
             problems.Add(new ObservedProblem("state.not-stored", "The module's state cannot be stored", Describe(RoleImpact.WritesHeld),
