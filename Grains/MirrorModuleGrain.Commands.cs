@@ -42,7 +42,7 @@ public sealed partial class MirrorModuleGrain
             CreationUnixMs = NowUnixMs,
             Generation = _generation.Number,
         };
-        await _state.SaveAsync(WithHistory(created, "created", "operator", $"Created from {string.Join(", ", spec.Directories)} of {spec.InitialHost}."));
+        await _state.SaveAsync(WithHistory(created, "created", Asker, $"Created from {string.Join(", ", spec.Directories)} of {spec.InitialHost}."));
         var admission = await Cluster.AdmitModuleAsync(Entry(spec), spec.InitialHost);
         if (admission.Problem is { } notAdmitted)
         {
@@ -62,7 +62,9 @@ public sealed partial class MirrorModuleGrain
         if (state.Command is { Kind: StopStartCommand.Kind })
             state = WithEnd(state, false, run ? "The operator started the module meanwhile." : "The operator stopped the module meanwhile.");
         if (state.Run != run)
-            state = WithHistory(state with { Run = run }, run ? "start" : "stop", "operator", $"The operator wants the module {(run ? "to run" : "stopped")}.");
+            state = WithHistory(state with { Run = run }, run ? "start" : "stop", Asker, $"{AskerInWords} wants the module {(run ? "to run" : "stopped")}.");
+        // Each start counts: a host that stays down after a boot waits for the next one. And it is for either host.
+        if (run) state = state with { Starts = state.Starts + 1, Wanted = null };
         if (state != _state.Value) await _state.SaveAsync(state);
         await HintHostsAsync();
         return Outcome.Done;
@@ -79,15 +81,18 @@ public sealed partial class MirrorModuleGrain
     {
         var state = _state.Value;
         if (NotActive() is { } problem) return Outcome.Refused(problem);
-        if (state.Command?.OperationId == operationId || state.CommandEnds.Any(end => end.OperationId == operationId)) return Outcome.Done;
-        if (state.Command is { } open) return Outcome.Refused(Problems.CommandOpen(Key, open.Kind));
-        if (mayBegin(Key, state.Run, state.Record!) is { } notNow) return Outcome.Refused(notNow);
+        if (HasSeen(operationId)) return Outcome.Done;
+        if ((state.Command is { } open ? Problems.CommandOpen(Key, open.Kind) : mayBegin(Key, state.Run, state.Record!)) is { } notNow)
+        {
+            await NoteRefusedAsync(kind, notNow);
+            return Outcome.Refused(notNow);
+        }
         var begun = state with
         {
             Command = new OpenCommand(operationId, kind, state.Record!.Primary!, NowUnixMs),
             Run = kind != StopStartCommand.Kind,
         };
-        await _state.SaveAsync(WithHistory(begun, kind, "operator", $"The operator asked for a {kind}."));
+        await _state.SaveAsync(WithHistory(begun, kind, Asker, $"{AskerInWords} asked for a {kind}."));
         FollowIfOpen();
         await HintHostsAsync();
         return Outcome.Done;
@@ -198,7 +203,7 @@ public sealed partial class MirrorModuleGrain
     {
         if (await EndOfAsync(command) is not var (succeeded, reason) || _state.Value.Command?.OperationId != command.OperationId) return;
         var ended = WithEnd(_state.Value, succeeded, reason);
-        await _state.SaveAsync(command.Kind == StopStartCommand.Kind ? ended with { Run = true } : ended);
+        await _state.SaveAsync(command.Kind == StopStartCommand.Kind ? ended with { Run = true, Starts = ended.Starts + 1 } : ended);
         LogCommandEnded(Key, command.Kind, succeeded, reason);
         await HintHostsAsync();
     }
@@ -214,18 +219,24 @@ public sealed partial class MirrorModuleGrain
 
         var hostSays = (await HostWordAsync(command.From)).Report?.CommandResults.FirstOrDefault(result => result.OperationId == command.OperationId);
         var record = _state.Value.Record!;
-        return command.Kind == RestartCommand.Kind
-            ? RestartCommand.End(command.From, record, hostSays, sinceMs)
-            : SwapCommand.End(command.From, record, hostSays, sinceMs);
+        return command.Kind switch
+        {
+            RestartCommand.Kind => RestartCommand.End(command.From, record, hostSays, sinceMs),
+            FullResyncCommand.Kind => FullResyncCommand.End(command.From, record, hostSays, sinceMs),
+            _ => SwapCommand.End(command.From, record, hostSays, sinceMs),
+        };
     }
 
     private MirrorModuleState WithEnd(MirrorModuleState state, bool succeeded, string reason)
     {
         var ends = state.CommandEnds;
         if (ends.Length >= ModuleView.CommandEndsMax) ends = ends[^(ModuleView.CommandEndsMax - 1)..];
-        return state with
+        var command = state.Command!;
+        var noted = succeeded ? state : WithHistory(state, command.Kind + ".failed", command.IsFailback ? Failback.By : command.From, $"The {command.Kind} was not done. {reason}");
+        return noted with
         {
             Command = null,
+            PlacedByOperator = succeeded && command.Kind == SwapCommand.Kind ? !command.IsFailback : state.PlacedByOperator,
             CommandEnds = ends.Add(new CommandEnd(state.Command!.OperationId, succeeded, reason, NowUnixMs)),
         };
     }

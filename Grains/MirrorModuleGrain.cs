@@ -6,7 +6,7 @@ using Pollux.Grains.State;
 
 namespace Pollux.Grains;
 
-/// <summary>Arbiter and operator's view of one module. Creation and commands are in the other part of this class.</summary>
+/// <summary>Arbiter and operator's view of one module. Creation and commands are in .Commands, policy, placement and failback in .Policy.</summary>
 [GrainType("pollux.module")]
 public sealed partial class MirrorModuleGrain : Grain, IMirrorModuleGrain
 {
@@ -32,6 +32,7 @@ public sealed partial class MirrorModuleGrain : Grain, IMirrorModuleGrain
     public override Task OnActivateAsync(CancellationToken cancellationToken)
     {
         FollowIfOpen();
+        FailbackIfPreferred();
         return Task.CompletedTask;
     }
 
@@ -55,6 +56,10 @@ public sealed partial class MirrorModuleGrain : Grain, IMirrorModuleGrain
             ? new ModuleOrder(
                 Key, state.Phase, spec, state.Run, View(record), state.Command is { Kind: not StopStartCommand.Kind } command && command.From == record.Primary ? Order(command) : null,
                 state.Verify)
+            {
+                Starts = state.Starts,
+                Wanted = WantedNow(state),
+            }
             : null);
     }
 
@@ -63,7 +68,11 @@ public sealed partial class MirrorModuleGrain : Grain, IMirrorModuleGrain
         var state = _state.Value;
         return Task.FromResult(new ModuleView(
             Key, state.Phase, state.Spec, state.Hosts, state.Run, state.Record is { } record ? View(record) : null, Creation(state),
-            Order(state.Command), state.CommandEnds, state.History, state.Verify));
+            Order(state.Command), state.CommandEnds, state.History, state.Verify)
+        {
+            Wanted = WantedNow(state),
+            FailbackWaits = _failbackWaits is { Length: > 0 } waits ? waits : null,
+        });
     }
 
     /// <summary>The answer leaves after the write. If the write fails the exception leaves instead: an unknown outcome, which the host
@@ -82,7 +91,9 @@ public sealed partial class MirrorModuleGrain : Grain, IMirrorModuleGrain
             record, new ArbiterRequest(call.OperationId, call.RecordIncarnation, call.ExpectedEpoch, change, call.By, call.Peer));
         if (!ReferenceEquals(next, record))
         {
-            await _state.SaveAsync(WithHistory(state with { Record = next }, call.Change, call.By, ArbiterChanges.Cause(change, call.By, call.Peer)));
+            // A host that takes over on its own ends what the operator's word was about; one that was wanted fulfils it.
+            var placed = change == ArbiterChange.Takeover ? WantedNow(state)?.Host == call.By : state.PlacedByOperator;
+            await _state.SaveAsync(WithHistory(state with { Record = next, PlacedByOperator = placed }, call.Change, call.By, ArbiterChanges.Cause(change, call.By, call.Peer)));
             LogChanged(Key, call.Change, call.By, next.Epoch, next.Primary, string.Join(',', next.InSync));
         }
         return new ArbitrationResult(decision.Granted, View(decision.Record), decision.Reason);

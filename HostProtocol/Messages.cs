@@ -135,17 +135,36 @@ public sealed record DesiredModule(
     /// <summary>The module's spec, without its directories, in the control plane's own form. A host only keeps it, for a control plane that has lost
     /// its database.</summary>
     public string? SpecText { get; init; }
+
+    /// <summary>Absent: what the host knows holds on.</summary>
+    public ModulePolicyMessage? Policy { get; init; }
+
+    /// <summary>How often the module was started by command.</summary>
+    public long Starts { get; init; }
+
+    /// <summary>At a start: the host that shall become primary, <c>cluster/host</c>, while the record is at <see cref="WantedEpoch"/>; null: either.</summary>
+    public string? WantedPrimary { get; init; }
+
+    public long WantedEpoch { get; init; }
 }
+
+/// <summary>What hosts keep to also while the control plane is away.</summary>
+/// <param name="FailoverOff">A secondary does not take over from a lost primary.</param>
+/// <param name="StaysDownAtBoot">A host that has booted does not run the module before the next start by command.</param>
+/// <param name="RestartsMax">A crashing VM is started again so often within the window.</param>
+/// <param name="StartPriority">1 first, 9 last.</param>
+public sealed record ModulePolicyMessage(bool FailoverOff, bool StaysDownAtBoot, int RestartsMax, long RestartWindowMs, int StartPriority);
 
 /// <param name="Domain">libvirt's domain name.</param>
 /// <param name="DefinitionFile">File name of the domain XML inside the module's directory: it is replicated with the data.</param>
 public sealed record VmSpec(string Domain, string DefinitionFile);
 
-/// <param name="Kind"><see cref="Swap"/> or <see cref="Restart"/>.</param>
+/// <param name="Kind"><see cref="Swap"/>, <see cref="Restart"/> or <see cref="FullResync"/>.</param>
 public sealed record ModuleCommand(Guid OperationId, string Kind)
 {
     public const string Swap = "swap";
     public const string Restart = "restart";
+    public const string FullResync = "full-resync";
 }
 
 /// <param name="BytesPerSecondMin">Kept up beside guests as far as disk and link allow.</param>

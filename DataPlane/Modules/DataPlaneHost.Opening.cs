@@ -151,6 +151,7 @@ public sealed partial class DataPlaneHost : IModuleMaker
             }),
             Hypervisor = _hypervisor,
             Guard = _guard,
+            Starts = _starts,
             Links = this,
             DescribeFallback = DescribeFallback,
             NowMs = () => BootClock.NowMs,

@@ -45,6 +45,7 @@ public sealed partial class DataPlaneHost : IAsyncDisposable
     private readonly ConcurrentDictionary<string, (Guid Record, IReadOnlyList<long> Bytes)> _contentOfPeer = new();
     private readonly SemaphoreSlim _wake = new(0, 1);
     private readonly CancellationTokenSource _stop = new();
+    private readonly StartGate _starts = new(() => BootClock.NowMs);
     private ReplicationListener? _replication;
     private Task _loop = Task.CompletedTask;
     private volatile DesiredState? _desired;

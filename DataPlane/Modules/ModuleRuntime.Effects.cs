@@ -14,6 +14,7 @@ public sealed partial class ModuleRuntime
 
     private Guid? _asked;
     private long _guestWroteMs;
+    private bool _announced;
 
     private void Do(RoleEffect effect)
     {
@@ -195,8 +196,35 @@ public sealed partial class ModuleRuntime
             return;
         }
 
-        _history.Add("vm.starting", "The VM is started.", _traces.TraceId);
-        _workload.Start();
+        if (_options.Starts is not { } starts)
+        {
+            StartNow(_workload, _traces.TraceId);
+            return;
+        }
+
+        var trace = _traces.TraceId;
+        starts.Ask(Module, _view.Policy.StartPriority, () => StartNow(_workload, trace));
+        if (starts.Waiting(Module) is { } waiting)
+            _history.Add("vm.start-waits", $"The start of the VM waits for {waiting}.", _traces.TraceId);
+    }
+
+    /// <summary>Perhaps on another module's thread.</summary>
+    private void StartNow(WorkloadRunner workload, string? traceId)
+    {
+        _history.Add("vm.starting", "The VM is started.", traceId);
+        workload.Start();
+    }
+
+    /// <summary>Tells the host's order of starts whether this module's comes soon; after the effects, so that it does not lose its turn in between.</summary>
+    private void TellStarts()
+    {
+        if (_workload is null || _options.Starts is not { } starts)
+            return;
+        var coming = _view.Code == RoleCodes.WaitTakeover.Code || _view.Code == RoleCodes.Opening.Code || _view.Code == RoleCodes.Leasing.Code;
+        if (coming != _announced)
+            starts.Announce(Module, _view.Policy.StartPriority, _announced = coming);
+        else
+            starts.Look();
     }
 
     private void StopWorkload(long graceMs)
@@ -207,6 +235,7 @@ public sealed partial class ModuleRuntime
             return;
         }
 
+        _options.Starts?.Ended(Module); // One that waits still comes to nothing.
         _history.Add("vm.stopping", graceMs == 0 ? "The VM is ended at once." : $"The guest is asked to shut down; it has {graceMs / 1000} s.", _traces.TraceId);
         _workload.Stop(graceMs);
     }

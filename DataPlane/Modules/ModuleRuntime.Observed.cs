@@ -14,7 +14,7 @@ public sealed partial class ModuleRuntime
         var status = _engine.Status;
         var replication = new ObservedReplication(
             status.SessionUp, status.Resyncing, status.FullResync, status.DirtyBytes, status.ResyncTotalBytes, status.ResyncDoneBytes,
-            status.ResyncBytesPerSecond, status.HeldOperations, _workload?.Waiting ?? view.WaitsFor ?? status.WaitingFor ?? _lane.Waiting,
+            status.ResyncBytesPerSecond, status.HeldOperations, _options.Starts?.Waiting(Module) ?? _workload?.Waiting ?? view.WaitsFor ?? status.WaitingFor ?? _lane.Waiting,
             status.Resync.SkippedBytes, Math.Max(0, status.Resync.LeftBytes), status.Resyncing ? status.Resync.RemainingSeconds : null, Limits(status.Resync))
         {
             Network = status.Network > 0 ? status.Network : null,
@@ -33,6 +33,18 @@ public sealed partial class ModuleRuntime
         var problems = ImmutableArray.CreateBuilder<ObservedProblem>();
         if (RoleCodes.Find(view.Code) is { Impact: not (RoleImpact.None or RoleImpact.ByCommand) } role)
             problems.Add(new ObservedProblem(role.Code, role.Title, Describe(role.Impact), Join(view.Cause, role.Cause), role.Action));
+        if (view.Policy.FailoverOff && view.Code != RoleCodes.FailoverOff.Code)
+        {
+            problems.Add(new ObservedProblem(RoleCodes.FailoverOff.Code, RoleCodes.FailoverOff.Title, "If the primary is lost, the module stays down.",
+                "The operator has switched failover off.", $"When the maintenance is done: pollux module policy {Module} --failover on."));
+        }
+
+        if (_options.Starts?.SlowMs(Module) is { } slowMs)
+        {
+            problems.Add(new ObservedProblem("vm.start-slow", "The VM's start takes long", "The VM does not run yet; VMs of other modules are not held up by it any more.",
+                $"The hypervisor was told to start it {slowMs / 1_000} s ago.", "Look at the load of this host and at libvirt's log."));
+        }
+
         if (_saver.Fault is { } fault)
         {
             problems.Add(new ObservedProblem("state.not-stored", "The module's state cannot be stored", Describe(RoleImpact.WritesHeld),

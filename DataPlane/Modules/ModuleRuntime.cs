@@ -132,6 +132,7 @@ public sealed partial class ModuleRuntime : IReplicationEvents, IAsyncDisposable
         _leaving = true;
         _inputs.Close();
         _thread.Join();
+        _options.Starts?.Ended(Module);
         if (_workload is { } workload)
         {
             var leaseMs = Math.Max(0, _view.LeaseUntilMs == long.MaxValue ? long.MaxValue : _view.LeaseUntilMs - _options.NowMs());
@@ -218,12 +219,15 @@ public sealed partial class ModuleRuntime : IReplicationEvents, IAsyncDisposable
             _view = _machine.View;
             _traces.Took(now, input, _view);
             Note(input);
+            if (input is RoleInput.WorkloadStarted or RoleInput.WorkloadFailed or RoleInput.WorkloadStopped)
+                _options.Starts?.Ended(Module);
             foreach (var effect in effects)
             {
                 _traces.Wants(now, effect, _view);
                 Do(effect);
             }
 
+            TellStarts();
             effects.Clear();
             if (input is RoleInput.Tick && _recalls.TryRemove(input, out var recall))
                 recall.TrySetResult(_machine.State);

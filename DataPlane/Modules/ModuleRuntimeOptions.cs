@@ -44,6 +44,9 @@ public sealed record ModuleRuntimeOptions
     public required Func<IReplicationEvents, ISyncBases, IReplicationEngine> Engine { get; init; }
     public required IHypervisor Hypervisor { get; init; }
     public required IGuard Guard { get; init; }
+    /// <summary>The host's order of VM starts; null: each starts at once.</summary>
+    public StartGate? Starts { get; init; }
+
     public required IModuleLinks Links { get; init; }
     public required Func<long> NowMs { get; init; }
 

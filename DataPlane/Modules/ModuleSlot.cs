@@ -50,7 +50,7 @@ internal sealed class ModuleSlot(string module, string self, IModuleMaker maker)
         _preparing = null;
         if (_runtime is { } runtime)
         {
-            runtime.Put(new RoleInput.Desired(desired.Run));
+            runtime.Put(Wish(desired));
             // A command is the primary's; the other host reads it in the same order and leaves it alone.
             if (desired.Command is { } command && KindOf(command) is { } kind && desired.Record.Primary == self)
                 runtime.Put(new RoleInput.Command(command.OperationId, kind));
@@ -63,11 +63,26 @@ internal sealed class ModuleSlot(string module, string self, IModuleMaker maker)
         return Open(desired, nowMs);
     }
 
+    private static RoleInput.Desired Wish(DesiredModule desired) => new(desired.Run)
+    {
+        Policy = desired.Policy is { } policy
+            ? new ModulePolicy
+            {
+                FailoverOff = policy.FailoverOff, StaysDownAtBoot = policy.StaysDownAtBoot, RestartsMax = policy.RestartsMax,
+                RestartWindowMs = policy.RestartWindowMs, StartPriority = policy.StartPriority,
+            }
+            : null,
+        Starts = desired.Starts,
+        WantedPrimary = desired.WantedPrimary,
+        WantedEpoch = desired.WantedEpoch,
+    };
+
     /// <returns>Null for a command that this version does not know: the control plane may be newer, and ends it after its deadline.</returns>
     private static RoleCommand? KindOf(ModuleCommand command) => command.Kind switch
     {
         ModuleCommand.Swap => RoleCommand.Swap,
         ModuleCommand.Restart => RoleCommand.Restart,
+        ModuleCommand.FullResync => RoleCommand.FullResync,
         _ => null,
     };
 

@@ -20,7 +20,7 @@ public sealed class ModuleState(string directory) : IModuleState
 {
     private readonly ModuleStateFile _file = new(Path.Combine(directory, ModuleStateDirectory.StateFile));
 
-    /// <summary>Notes in the state of every module of this host that the machine has lost power, then that this is noted: a second start
+    /// <summary>Notes in the state of every module of this host that the machine has lost power or rebooted, then that this is noted: a second start
     /// before a module is in sync again must still know (rule S2).</summary>
     /// <returns>Whether power was lost.</returns>
     public static bool NoteLostPower(string dataDirectory, PowerLossMarker marker)
@@ -33,8 +33,8 @@ public sealed class ModuleState(string directory) : IModuleState
             foreach (var directory in Directory.EnumerateDirectories(modules))
             {
                 var state = new ModuleState(directory);
-                if (state.Load() is { LostPower: false } stored)
-                    state.Save(stored with { LostPower = true });
+                if (state.Load() is { } stored && stored.AfterBoot() is var booted && booted != stored)
+                    state.Save(booted);
             }
         }
 

@@ -32,7 +32,11 @@ internal static class ApiServices
             var http = context.HttpContext;
             var header = http.Request.Headers.Authorization.ToString();
             var token = header.StartsWith(Bearer + " ", StringComparison.OrdinalIgnoreCase) ? header[(Bearer.Length + 1)..].Trim() : "";
-            if (http.RequestServices.GetRequiredService<OperatorToken>().Matches(token)) return await next(context);
+            if (http.RequestServices.GetRequiredService<OperatorTokens>().NameOf(token) is { } name)
+            {
+                OperatorContext.Set(name);
+                return await next(context);
+            }
             http.Response.Headers.WWWAuthenticate = Bearer;
             return ProblemResults.Of(ApiProblems.Unauthorized, StatusCodes.Status401Unauthorized);
         });

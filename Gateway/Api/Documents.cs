@@ -53,6 +53,24 @@ public sealed record VerifyRequest(bool Repair = false, long BytesPerSecondMax =
 /// <param name="BytesPerSecondMax">0: no limit.</param>
 public sealed record ResyncLimitsDocument(long BytesPerSecondMin, long BytesPerSecondMax);
 
+/// <summary>In a request: what is left out stays as it is.</summary>
+/// <param name="Failover">False: a secondary does not take over from a lost primary.</param>
+/// <param name="StartAtBoot">False: a host that has booted does not run the module before the next start by command.</param>
+/// <param name="Restarts">A crashing VM is started again so often within the window, on one host; 0 to 100.</param>
+/// <param name="StartPriority">1 first, 9 last.</param>
+/// <param name="Preferred">Host to which the module goes back by itself; empty in a request: none any more.</param>
+/// <param name="FailbackHoldMs">So long the pair has to be whole before.</param>
+public sealed record PolicyDocument(
+    bool? Failover = null, bool? StartAtBoot = null, int? Restarts = null, long? RestartWindowMs = null, int? StartPriority = null,
+    string? Preferred = null, long? FailbackHoldMs = null);
+
+/// <param name="Host">The host that shall be the primary, or for <c>second</c> the secondary.</param>
+/// <param name="OperationId">Repeat it to repeat the request; made by the server if left out.</param>
+public sealed record PlaceRequest(string? Host = null, Guid? OperationId = null);
+
+/// <param name="Begun"><c>swap</c>: its end stands in the module under the operation id; <c>start</c>: status shows how far it is; or <c>nothing</c>: it is so.</param>
+public sealed record PlaceAccepted(Guid OperationId, string Begun);
+
 /// <summary>The newest verify that a host of the pair has run, and how far it is.</summary>
 /// <param name="Host">That ran it.</param>
 /// <param name="Ordered">An order with another id that the host has not begun or refused yet, or null.</param>
@@ -65,7 +83,16 @@ public sealed record VerifyDocument(string? Host, Guid? Ordered, VerifyReport? R
 public sealed record ModuleDocument(
     string Cluster, string Name, string Phase, string Directory, string Primary, string? Definition, ModuleStatus Status,
     CommandDocument? Command, ImmutableArray<CommandEndDocument> CommandEnds, ImmutableArray<HistoryDocument> History, VmDocument? VmSeen,
-    ImmutableArray<string> Directories, ResyncLimitsDocument? ResyncLimits = null, VerifyDocument? Verify = null);
+    ImmutableArray<string> Directories, ResyncLimitsDocument? ResyncLimits = null, VerifyDocument? Verify = null)
+{
+    public PolicyDocument Policy { get; init; } = new();
+
+    /// <summary>By the last start: the host that shall become the primary; null: either, or it has become so.</summary>
+    public string? WantedPrimary { get; init; }
+
+    /// <summary>Why a module with a preferred primary has not gone back there; null if it is there, or has none.</summary>
+    public string? FailbackWaits { get; init; }
+}
 
 public sealed record CommandDocument(Guid OperationId, string Kind);
 

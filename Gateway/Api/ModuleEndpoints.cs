@@ -36,6 +36,18 @@ internal static class ModuleEndpoints
                 CommandAsync(cluster, module, request, grains, (grain, operation) => grain.SwapAsync(operation)))
             .WithSummary("Moves the primary to the other host. Its end stands in the module under the operation id.")
             .Produces<CommandAccepted>(StatusCodes.Status202Accepted).Refuses();
+        module.MapPost("/prim", (string cluster, string module, PlaceRequest request, IGrainFactory grains) => PlaceAsync(cluster, module, request, asPrimary: true, grains))
+            .WithSummary("Wants the primary on this host: a swap, or a start that is left to this host. Refused if acknowledged writes are missing there.")
+            .Produces<PlaceAccepted>(StatusCodes.Status202Accepted).Refuses();
+        module.MapPost("/second", (string cluster, string module, PlaceRequest request, IGrainFactory grains) => PlaceAsync(cluster, module, request, asPrimary: false, grains))
+            .WithSummary("Wants this host as the secondary: the same, for the other host.")
+            .Produces<PlaceAccepted>(StatusCodes.Status202Accepted).Refuses();
+        module.MapPost("/full-resync", (string cluster, string module, CommandRequest? request, IGrainFactory grains) =>
+                CommandAsync(cluster, module, request, grains, (grain, operation) => grain.FullResyncAsync(operation)))
+            .WithSummary("Takes the secondary out of the in-sync set and has it compared and resynced as a whole; the VM runs on. Its end, when that is certain to follow, stands in the module.")
+            .Produces<CommandAccepted>(StatusCodes.Status202Accepted).Refuses();
+        module.MapPut("/policy", SetPolicyAsync)
+            .WithSummary("Sets failover, start at boot, limit of restarts, start priority, preferred primary; what is left out stays as it is.").Produces<PolicyDocument>().Refuses();
         module.MapPost("/verify", VerifyAsync)
             .WithSummary("Compares both copies while the module runs; repairs what differs on request, from the primary to the secondary. Progress and outcome stand in the module.")
             .Produces<CommandAccepted>(StatusCodes.Status202Accepted).Refuses();
@@ -142,6 +154,30 @@ internal static class ModuleEndpoints
         return (await grains.GetGrain<IClusterGrain>(cluster).ConfirmRecordAsync(module, request.Host, request.Epoch)).Problem is { } problem
             ? ProblemResults.Of(problem)
             : Results.Accepted();
+    }
+
+    private static async Task<IResult> PlaceAsync(string cluster, string module, PlaceRequest request, bool asPrimary, IGrainFactory grains)
+    {
+        if (Grain(cluster, module, grains) is not { } grain) return NoSuch(cluster, module);
+        var hosts = (await grain.ReadAsync()).Hosts.Select(GrainKey.NameOf).ToArray();
+        var named = request.Host ?? "";
+        // Of a host that is none of the two, the grain says so.
+        var primary = asPrimary || !hosts.Contains(named) ? named : hosts.First(host => host != named);
+        var operation = request.OperationId ?? Guid.NewGuid();
+        var placement = await grain.PlaceAsync(operation, primary);
+        return placement.Problem is { } problem
+            ? ProblemResults.Of(problem)
+            : Results.Accepted($"/api/v1/clusters/{cluster}/modules/{module}", new PlaceAccepted(operation, placement.Begun));
+    }
+
+    private static async Task<IResult> SetPolicyAsync(string cluster, string module, PolicyDocument policy, IGrainFactory grains)
+    {
+        if (Grain(cluster, module, grains) is not { } grain) return NoSuch(cluster, module);
+        var change = new PolicyChange(
+            !policy.Failover, !policy.StartAtBoot, policy.Restarts, policy.RestartWindowMs, policy.StartPriority, policy.Preferred, policy.FailbackHoldMs);
+        return (await grain.SetPolicyAsync(change)).Problem is { } problem
+            ? ProblemResults.Of(problem)
+            : Results.Ok(StatusReader.Policy((await grain.ReadAsync()).Spec!.PolicyInForce));
     }
 
     private static IMirrorModuleGrain? Grain(string cluster, string module, IGrainFactory grains) =>

@@ -24,7 +24,8 @@ internal static class ProblemResults
     {
         "cluster.unknown" or "host.unknown" or "module.unknown" => StatusCodes.Status404NotFound,
         "name.invalid" or "cluster.detection" or "cluster.modules-max" or "cluster.link" or "module.directory-invalid" or "module.directories-max"
-            or "module.directories-overlap" or "module.vm-invalid" or "module.definition-invalid" or "verify.limit" or "resync.limits" => StatusCodes.Status400BadRequest,
+            or "module.directories-overlap" or "module.vm-invalid" or "module.definition-invalid" or "verify.limit" or "resync.limits"
+            or "policy.range" or "policy.preferred" or "place.foreign" => StatusCodes.Status400BadRequest,
         _ => StatusCodes.Status409Conflict,
     };
 }

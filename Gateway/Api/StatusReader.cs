@@ -34,8 +34,16 @@ internal sealed class StatusReader(IGrainFactory grains, TimeProvider time)
                 entry.UnixMs, entry.Epoch, Name(entry.Primary), Names(entry.InSync), entry.Change, GrainKey.NameOf(entry.By), entry.Cause))],
             vm is null ? null : new VmDocument(vm.Domain, vm.State, GrainKey.NameOf(vm.Host), vm.SinceUnixMs), spec.Directories,
             spec.Resync is { } resync ? new ResyncLimitsDocument(resync.BytesPerSecondMin, resync.BytesPerSecondMax) : null,
-            Verify(view, hosts));
+            Verify(view, hosts))
+        {
+            Policy = Policy(spec.PolicyInForce),
+            WantedPrimary = Name(view.Wanted?.Host),
+            FailbackWaits = view.FailbackWaits,
+        };
     }
+
+    internal static PolicyDocument Policy(ModulePolicy policy) => new(
+        !policy.FailoverOff, !policy.StaysDownAtBoot, policy.RestartsMax, policy.RestartWindowMs, policy.StartPriority, policy.Preferred, policy.FailbackHoldMs);
 
     private static VerifyDocument? Verify(ModuleView view, HostView[] hosts)
     {

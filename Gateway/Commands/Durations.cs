@@ -3,14 +3,14 @@ using System.Globalization;
 
 namespace Pollux.Gateway.Commands;
 
-/// <summary>Durations on the command line: <c>500ms</c>, <c>3s</c>, <c>2m</c>; a bare number is seconds.</summary>
+/// <summary>Durations on the command line: <c>500ms</c>, <c>3s</c>, <c>2m</c>, <c>24h</c>; a bare number is seconds.</summary>
 internal static class Durations
 {
     public static TimeSpan Parse(ArgumentResult argument)
     {
         var text = argument.Tokens[0].Value;
         if (TryParse(text, out var duration)) return duration;
-        argument.AddError($"'{text}' is not a duration such as 500ms, 3s or 2m.");
+        argument.AddError($"'{text}' is not a duration such as 500ms, 3s, 2m or 24h.");
         return default;
     }
 
@@ -21,6 +21,7 @@ internal static class Durations
             _ when text.EndsWith("ms", StringComparison.Ordinal) => (text[..^2], 1.0),
             _ when text.EndsWith('s') => (text[..^1], 1_000.0),
             _ when text.EndsWith('m') => (text[..^1], 60_000.0),
+            _ when text.EndsWith('h') => (text[..^1], 3_600_000.0),
             _ => (text, 1_000.0),
         };
         var good = double.TryParse(number, NumberStyles.AllowDecimalPoint, CultureInfo.InvariantCulture, out var value) && value * unitMs <= 86_400_000;

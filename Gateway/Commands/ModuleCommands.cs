@@ -9,7 +9,7 @@ internal static class ModuleCommands
 {
     private static readonly TimeSpan LookEvery = TimeSpan.FromMilliseconds(250);
 
-    private static readonly Option<TimeSpan?> Wait = new("--wait")
+    internal static readonly Option<TimeSpan?> Wait = new("--wait")
     {
         Description = "Wait for the end, at most so long; without it the command returns when it is accepted.", HelpName = "TIME",
         CustomParser = result => Durations.Parse(result),
@@ -23,6 +23,9 @@ internal static class ModuleCommands
         Command("restart", "Ends the VM in order and starts it again on the same host; the mirror goes on.", (api, module, wait, cancel) => RunAsync(api, module, "restart", wait, cancel), Wait),
         Command("stopstart", "Stops a module on both hosts and starts it again.", (api, module, wait, cancel) => RunAsync(api, module, "stopstart", wait, cancel), Wait),
         Command("swap", "Moves a module to the other host.", (api, module, wait, cancel) => RunAsync(api, module, "swap", wait, cancel), Wait),
+        PlaceCommands.MakePrim(),
+        PlaceCommands.MakeSecond(),
+        PolicyCommands.Make(),
         WaitCommand.Make(),
         Command("delete", "Forgets a stopped module; its data stays on both hosts.", DeleteAsync, null),
         VerifyCommands.MakeVerify(),
@@ -82,15 +85,21 @@ internal static class ModuleCommands
     }
 
     /// <summary>A command with an id: its end stands in the module.</summary>
-    private static async Task<string> RunAsync(ApiClient api, Key module, string verb, TimeSpan? wait, CancellationToken cancel)
+    internal static async Task<string> RunAsync(ApiClient api, Key module, string verb, TimeSpan? wait, CancellationToken cancel)
     {
         var accepted = await api.PostAsync<CommandAccepted>($"{Path(module)}/{verb}", new CommandRequest(Guid.NewGuid()), cancel);
         if (wait is not { } most) return $"Module {module}: {verb} accepted. See: pollux module show {module}";
         CommandEndDocument? End(ModuleDocument document) => document.CommandEnds.FirstOrDefault(end => end.OperationId == accepted.OperationId);
         var last = await WaitAsync(api, module, most, document => End(document) is { Succeeded: false } || (End(document) is not null && IsStarted(document)), verb, cancel);
-        return End(last) is { Succeeded: false } failed
-            ? throw new CommandFailure(new Problem($"{verb}.failed", $"The {verb} did not succeed", "The module stays where it is.", failed.Reason, $"See: pollux module show {module}."))
-            : StatusText.ModuleLine(last.Status);
+        ThrowIfFailed(last, accepted.OperationId, verb, module);
+        return StatusText.ModuleLine(last.Status);
+    }
+
+    /// <exception cref="CommandFailure">The command has ended, and not as it was meant.</exception>
+    internal static void ThrowIfFailed(ModuleDocument document, Guid operation, string verb, Key module)
+    {
+        if (document.CommandEnds.FirstOrDefault(end => end.OperationId == operation) is { Succeeded: false } failed)
+            throw new CommandFailure(new Problem($"{verb}.failed", $"The {verb} did not succeed", "The module stays where it is.", failed.Reason, $"See: pollux module show {module}."));
     }
 
     private static async Task<string> DeleteAsync(ApiClient api, Key module, TimeSpan? wait, CancellationToken cancel)

@@ -20,6 +20,9 @@ internal static class ModuleText
             text.Append(CultureInfo.InvariantCulture, $"    {host.Host}: {host.Role}{(host.Ready ? "" : " (transient)")} since {Time(host.SinceUnixMs)}: {host.Code}: {host.Cause}\n");
             foreach (var problem in host.Problems) text.Append(ProblemText.Of(problem, "      "));
         }
+        text.Append(CultureInfo.InvariantCulture, $"    policy: {PolicyCommands.Tell(module.Policy)}\n");
+        if (module.WantedPrimary is { } wanted) text.Append(CultureInfo.InvariantCulture, $"    wanted as primary: {wanted}\n");
+        if (module.FailbackWaits is { } waits) text.Append(CultureInfo.InvariantCulture, $"    failback: {waits}\n");
         if (module.ResyncLimits is { } limits)
             text.Append(CultureInfo.InvariantCulture, $"    resync: at least {VerifyText.Rate(limits.BytesPerSecondMin)}, {(limits.BytesPerSecondMax == 0 ? "no limit" : $"at most {VerifyText.Rate(limits.BytesPerSecondMax)}")}\n");
         if (module.Verify is { Report: { } verify }) text.Append(VerifyText.Of(verify, $"    {module.Verify.Host}: "));

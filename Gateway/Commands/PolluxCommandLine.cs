@@ -22,7 +22,7 @@ public static class PolluxCommandLine
     internal static readonly Option<string> TokenFile = new("--token-file")
     {
         Description = "File with the operator token [$POLLUX_TOKEN_FILE].", Recursive = true, HelpName = "FILE",
-        DefaultValueFactory = _ => FromEnvironment("POLLUX_TOKEN_FILE", Path.Combine(ServerOptions.DataDirectoryDefault, OperatorToken.FileName)),
+        DefaultValueFactory = _ => FromEnvironment("POLLUX_TOKEN_FILE", Path.Combine(ServerOptions.DataDirectoryDefault, OperatorTokens.FileName)),
     };
 
     internal static readonly Option<string> CaFile = new("--ca-file")

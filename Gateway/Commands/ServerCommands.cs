@@ -5,6 +5,7 @@ using System.Net;
 using System.Net.Sockets;
 using System.Security.Cryptography;
 using Orleans.Runtime;
+using Pollux.Gateway.Authority;
 using Pollux.Gateway.Server;
 using Pollux.Silo;
 
@@ -60,7 +61,28 @@ internal static class ServerCommands
     {
         root.Add(Make("server", "Runs the control plane in one process: silo, gateway, SQLite.", ServerParts.All));
         root.Add(Make("silo", "Runs a silo of a cluster (a build with Orleans, and PostgreSQL).", ServerParts.Silo));
+        root.Add(MakeOperatorToken());
         root.Add(Make("gateway", "Runs a gateway of a cluster (a build with Orleans, and PostgreSQL).", ServerParts.Gateway));
+    }
+
+    private static Command MakeOperatorToken()
+    {
+        var name = new Argument<string>("NAME") { Description = "The operator, as the history of modules shall name them." };
+        var command = new Command("operator-token", "On the server's machine: issues an operator's own token; an older one of the same name is void.") { name, Data };
+        command.SetAction(parsed =>
+        {
+            try
+            {
+                parsed.Output().WriteLine(OperatorTokens.Issue(parsed.GetRequiredValue(Data), parsed.GetRequiredValue(name)));
+                return PolluxCommandLine.Done;
+            }
+            catch (Exception e) when (e is IOException or UnauthorizedAccessException or ArgumentException)
+            {
+                parsed.Error().WriteLine(e.Message);
+                return PolluxCommandLine.Failed;
+            }
+        });
+        return command;
     }
 
     private static Command Make(string name, string description, ServerParts parts)

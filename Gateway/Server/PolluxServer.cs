@@ -66,7 +66,7 @@ public static class PolluxServer
         var names = ServerNames.Collect(options.Advertise);
         var certificate = ServerIdentity.LoadOrIssue(options.DataDirectory, authority, names, time);
         builder.Services.AddSingleton(authority);
-        builder.Services.AddSingleton(OperatorToken.LoadOrCreate(options.DataDirectory));
+        builder.Services.AddSingleton(OperatorTokens.LoadOrCreate(options.DataDirectory));
         builder.Services.AddSingleton<HostSessions>();
         builder.Services.AddSingleton<StatusReader>();
         ApiServices.Add(builder.Services);

@@ -87,7 +87,14 @@ internal static class ProtocolMapping
     {
         FurtherDirectories = order.Spec.Directories[1..],
         SpecText = RecoveryMapping.ToText(order.Spec),
+        Policy = ToMessage(order.Spec.PolicyInForce),
+        Starts = order.Starts,
+        WantedPrimary = order.Wanted?.Host,
+        WantedEpoch = order.Wanted?.Epoch ?? 0,
     };
+
+    private static ModulePolicyMessage ToMessage(ModulePolicy policy) =>
+        new(policy.FailoverOff, policy.StaysDownAtBoot, policy.RestartsMax, policy.RestartWindowMs, policy.StartPriority);
 
     private static RecordMessage ToMessage(RecordView record) => new(record.Incarnation, record.Epoch, record.Primary, record.InSync);
 

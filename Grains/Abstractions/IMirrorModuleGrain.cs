@@ -30,6 +30,19 @@ public interface IMirrorModuleGrain : IGrainWithStringKey
     [Alias("StopStart")]
     Task<Outcome> StopStartAsync(Guid operationId);
 
+    /// <summary>Wants the primary on this host: a swap, or a start that is left to this host, as the state of the module needs it.</summary>
+    /// <param name="host">Name inside the cluster.</param>
+    [Alias("Place")]
+    Task<Placement> PlaceAsync(Guid operationId, string host);
+
+    /// <summary>Takes the secondary out of the set and has it resynced as a whole. The end, when that is certain to follow, stands in
+    /// <see cref="ModuleView.CommandEnds"/>.</summary>
+    [Alias("FullResync")]
+    Task<Outcome> FullResyncAsync(Guid operationId);
+
+    [Alias("SetPolicy")]
+    Task<Outcome> SetPolicyAsync(PolicyChange change);
+
     /// <summary>Orders the primary to compare both copies while the module runs; one verify at a time. Its progress and outcome are in the hosts'
     /// reports under the same id.</summary>
     /// <param name="repair">What differs on the secondary is made equal to the primary.</param>
@@ -77,6 +90,11 @@ public sealed record ModuleSpec(
     /// <summary>The second directory and those after it. The order is the directories' identity on both hosts.</summary>
     [Id(4)] public ImmutableArray<string> FurtherDirectories { get; init; } = [];
 
+    /// <summary>Null in specs of earlier versions: see <see cref="PolicyInForce"/>.</summary>
+    [Id(5)] public ModulePolicy? Policy { get; init; }
+
+    [JsonIgnore] public ModulePolicy PolicyInForce => Policy ?? ModulePolicy.Default;
+
     /// <summary>All directories in their order. Specs of earlier versions have one.</summary>
     [JsonIgnore] public ImmutableArray<string> Directories => FurtherDirectories.IsDefaultOrEmpty ? [Directory] : [Directory, .. FurtherDirectories];
 }
@@ -116,7 +134,13 @@ public sealed record ModuleOrder(
     [property: Id(3)] bool Run,
     [property: Id(4)] RecordView Record,
     [property: Id(5)] CommandOrder? Command,
-    [property: Id(6)] VerifyWish? Verify = null);
+    [property: Id(6)] VerifyWish? Verify = null)
+{
+    /// <summary>How often the module was started by command.</summary>
+    [Id(20)] public long Starts { get; init; }
+
+    [Id(21)] public WantedPrimary? Wanted { get; init; }
+}
 
 /// <param name="Host">Grain key of the primary when it was ordered: only this host begins it.</param>
 /// <param name="BytesPerSecondMax">0: no limit.</param>
@@ -126,7 +150,7 @@ public sealed record VerifyWish(
     [property: Id(0)] Guid OperationId, [property: Id(1)] string Host, [property: Id(2)] bool Repair, [property: Id(3)] long BytesPerSecondMax,
     [property: Id(4)] bool Stop);
 
-/// <param name="Kind"><c>swap</c>.</param>
+/// <param name="Kind"><c>swap</c>, <c>restart</c>, <c>stopstart</c> or <c>full-resync</c>.</param>
 [GenerateSerializer, Immutable, Alias("pollux.CommandOrder")]
 public sealed record CommandOrder([property: Id(0)] Guid OperationId, [property: Id(1)] string Kind);
 
@@ -170,6 +194,12 @@ public sealed record ModuleView(
     [property: Id(9)] ImmutableArray<RecordHistoryEntry> History,
     [property: Id(10)] VerifyWish? Verify = null)
 {
+    /// <summary>Null once the record has moved on.</summary>
+    [Id(20)] public WantedPrimary? Wanted { get; init; }
+
+    /// <summary>Why a module with a preferred primary is not there; null if it is, or has none.</summary>
+    [Id(21)] public string? FailbackWaits { get; init; }
+
     public const int HistoryMax = 128;
     public const int CommandEndsMax = 8;
 }
@@ -184,7 +214,7 @@ public sealed record CommandEnd(
     [property: Id(0)] Guid OperationId, [property: Id(1)] bool Succeeded, [property: Id(2)] string Reason, [property: Id(3)] long UnixMs);
 
 /// <param name="Change">As in <see cref="ArbitrationCall.Change"/>, or <c>created</c>.</param>
-/// <param name="By">Grain key of the host that asked, or <c>operator</c>.</param>
+/// <param name="By">Grain key of the host that asked, or name of the operator's token, or <c>failback</c>.</param>
 [GenerateSerializer, Immutable, Alias("pollux.RecordHistoryEntry")]
 public sealed record RecordHistoryEntry(
     [property: Id(0)] long UnixMs,

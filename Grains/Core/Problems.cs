@@ -142,6 +142,20 @@ public static class Problems
     public static Problem ModuleNoPrimary(string module) => new(
         "module.no-primary", "No host runs the module yet", NothingChanged, $"{module} has not been started on any host.", "See the causes in: pollux status.");
 
+    public static Problem PolicyRange(string what, long value, long min, long max) => new(
+        "policy.range", "Not a policy", NothingChanged, $"{value} for {what} is not between {min} and {max}.", "Give a value in that range.");
+
+    public static Problem PolicyPreferred(string host) => new(
+        "policy.preferred", "The preferred primary is not a host of the cluster", NothingChanged, $"{Shorten(host)} is not in the cluster.", "Name one of its two hosts, or none.");
+
+    public static Problem PlaceForeign(string module, string host) => new(
+        "place.foreign", "Not a host of the module's cluster", NothingChanged, $"{Shorten(host)} does not mirror {module}.", "Name one of its two hosts: pollux module show " + module + ".");
+
+    public static Problem PlaceNotInSync(string module, string host, string inSync) => new(
+        "place.not-in-sync", "This host does not hold all data", NothingChanged,
+        $"{host} is not in the in-sync set of {module}, which is {inSync}: acknowledged writes are missing there.",
+        "Start the module where its data is; the other host is resynced then, and can become primary: pollux module start " + module + ".");
+
     public static Problem VerifyNotRunning(string module) => new(
         "verify.not-running", "The module does not run", NothingChanged, $"{module} is stopped or was never started; copies are compared while one host serves the module.",
         "Start it: pollux module start " + module + ".");

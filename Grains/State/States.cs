@@ -92,12 +92,26 @@ public sealed record MirrorModuleState
 
     /// <summary>The newest generation that the module was made in or recovered for.</summary>
     [Id(40)] public long Generation { get; init; }
+
+    /// <summary>How often the module was started by command.</summary>
+    [Id(20)] public long Starts { get; init; }
+    [Id(21)] public WantedPrimary? Wanted { get; init; }
+
+    /// <summary>When a failback was last begun; 0: never.</summary>
+    [Id(22)] public long FailbackUnixMs { get; init; }
+
+    /// <summary>The primary is where it is by an operator's word: no failback before the next failover.</summary>
+    [Id(23)] public bool PlacedByOperator { get; init; }
 }
 
 /// <param name="From">The primary when the command was given.</param>
 [GenerateSerializer, Immutable, Alias("pollux.OpenCommand")]
 public sealed record OpenCommand(
-    [property: Id(0)] Guid OperationId, [property: Id(1)] string Kind, [property: Id(2)] string From, [property: Id(3)] long UnixMs);
+    [property: Id(0)] Guid OperationId, [property: Id(1)] string Kind, [property: Id(2)] string From, [property: Id(3)] long UnixMs)
+{
+    /// <summary>Begun by the control plane itself.</summary>
+    [Id(4)] public bool IsFailback { get; init; }
+}
 
 [GenerateSerializer, Immutable, Alias("pollux.VmState")]
 public sealed record VmState

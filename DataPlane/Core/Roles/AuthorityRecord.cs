@@ -45,13 +45,30 @@ public sealed record LocalState(AuthorityRecord Record, DataState DataState, Gui
         init => field = value.IsDefault ? [] : value;
     } = [];
 
+    /// <summary>The newest one that this host was told; stored, so that it holds while the control plane is away.</summary>
+    public ModulePolicy Policy
+    {
+        get;
+        init => field = value ?? ModulePolicy.Default; // States of earlier versions have none.
+    } = ModulePolicy.Default;
+
+    /// <summary>Starts by command that this host has obeyed: a newer one ends <see cref="HeldAtBoot"/>.</summary>
+    public long Starts { get; init; }
+
+    /// <summary>The host has booted since the last start by command, and the policy wants the module down until the next one.</summary>
+    public bool HeldAtBoot { get; init; }
+
+    /// <summary>What this state means once the host has started anew.</summary>
+    public LocalState AfterBoot() => this with { LostPower = true, HeldAtBoot = HeldAtBoot || (Policy.StaysDownAtBoot && Run) };
+
     /// <param name="sinceStoredMs">By the wall clock, as there is no other over a restart of the machine; nothing but the limit of restarts depends on it.</param>
     public LocalState Aged(long sinceStoredMs) =>
         CrashAgesMs.IsEmpty || sinceStoredMs <= 0 ? this : this with { CrashAgesMs = [.. CrashAgesMs.Select(ageMs => ageMs + sinceStoredMs)] };
 
     public bool Equals(LocalState? other) =>
         other is not null && Record == other.Record && DataState == other.DataState && SyncBase == other.SyncBase && PendingSyncBase == other.PendingSyncBase
-        && Run == other.Run && LostPower == other.LostPower && CrashAgesMs.AsSpan().SequenceEqual(other.CrashAgesMs.AsSpan());
+        && Run == other.Run && LostPower == other.LostPower && Policy == other.Policy && Starts == other.Starts && HeldAtBoot == other.HeldAtBoot
+        && CrashAgesMs.AsSpan().SequenceEqual(other.CrashAgesMs.AsSpan());
 
     public override int GetHashCode() => HashCode.Combine(Record, DataState, SyncBase, PendingSyncBase, Run, LostPower, CrashAgesMs.Length);
 

@@ -9,6 +9,7 @@ public static class RoleCodes
     private const string NoneIfItClears = "None if it clears by itself within the detection time.";
 
     public static readonly RoleProblem Stopped = new("role.stopped", "Stopped", RoleImpact.ByCommand, "The operator wants the module stopped.", "To run it: pollux module start.");
+    public static readonly RoleProblem HeldAtBoot = new("role.held-at-boot", "Not started at boot", RoleImpact.NotRunning, "The host has booted, and the operator has switched the start at boot off.", "To run it: pollux module start. To start it at boot again: pollux module policy --start-at-boot on.");
     public static readonly RoleProblem Stopping = new("role.stopping", "Stopping", RoleImpact.ByCommand, "The operator asked for a stop; the VM is given time to shut down.", Nothing);
     public static readonly RoleProblem Deposed = new("role.deposed", "No longer the primary", RoleImpact.NotRunning, "The record names the peer: it took over while this host was out of its reach.", "None: this copy is resynced. Find out why the peer did not hear this host.");
     public static readonly RoleProblem Alone = new("role.alone", "Runs without a second copy", RoleImpact.NotProtected, "The peer is not in sync: down, unreachable, or being resynced.", "Bring the peer back; the resync starts by itself.");
@@ -24,10 +25,13 @@ public static class RoleCodes
     public static readonly RoleProblem WaitTakeover = new("wait.takeover", "Takeover asked", RoleImpact.NotRunning, "The arbiter has not decided yet.", NoneIfItClears + " Otherwise check the control plane.");
     public static readonly RoleProblem WaitPeerStops = new("wait.peer-stopped", "The primary was stopped by command", RoleImpact.NotRunning, "The wish to stop has reached the primary and not this host.", NoneIfItClears);
 
+    public static readonly RoleProblem WaitOtherWanted = new("wait.other-wanted", "The other host is wanted as primary", RoleImpact.NotRunning, "The operator started the module on the other host.", "See what the other host waits for. To let either host run it: pollux module start.");
+    public static readonly RoleProblem FailoverOff = new("maintenance.failover-off", "Failover is switched off", RoleImpact.NotRunning, "The primary is lost, and the operator has switched failover off.", "Bring the primary back, or let this host take over: pollux module policy --failover on.");
+
     public static readonly RoleProblem Opening = new("start.opening", "Opens the volume", RoleImpact.NotRunning, "The local copy is scanned and mounted.", Nothing);
     public static readonly RoleProblem Leasing = new("start.lease", "Waits for the lease", RoleImpact.NotRunning, "The peer is in the in-sync set, and none of this host's beacons has been answered yet.", NoneIfItClears);
     public static readonly RoleProblem WorkloadStarting = new("workload.starting", "The VM starts", RoleImpact.NotRunning, "", Nothing);
-    public static readonly RoleProblem WorkloadFailed = new("workload.failed", "The VM does not stay up", RoleImpact.NotRunning, "It was started again three times within 24 hours, and crashed or could not be started again.", "Read the VM's log, mend it, then: pollux module restart.");
+    public static readonly RoleProblem WorkloadFailed = new("workload.failed", "The VM does not stay up", RoleImpact.NotRunning, "It was started again as often as the module's limit of restarts allows, and crashed or could not be started again.", "Read the VM's log, mend it, then: pollux module restart.");
     public static readonly RoleProblem WorkloadShutDown = new("workload.shut-down", "The guest shut itself down", RoleImpact.ByCommand, "A shutdown inside the VM.", "To run it again: pollux module restart.");
     public static readonly RoleProblem Restarting = new("workload.restarting", "Restart: the VM is stopped", RoleImpact.ByCommand, "The operator asked for a restart of the VM; it is given time to shut down.", Nothing);
     public static readonly RoleProblem WorkloadStopFails = new("workload.stop-fails", "The VM cannot be stopped", RoleImpact.NotRunning, "The hypervisor does not confirm the end of the VM; it is tried again.", "Check the hypervisor on this host; kill the VM's process if need be.");
@@ -49,8 +53,8 @@ public static class RoleCodes
 
     private static readonly FrozenDictionary<string, RoleProblem> ByCode = new[]
     {
-        Stopped, Stopping, Deposed, Alone, Prim, Second,
-        WaitArbiter, WaitRecord, WaitNotInSync, WaitPeerFirst, WaitSilence, WaitLease, WaitTakeover, WaitPeerStops,
+        Stopped, HeldAtBoot, Stopping, Deposed, Alone, Prim, Second,
+        WaitArbiter, WaitRecord, WaitNotInSync, WaitPeerFirst, WaitSilence, WaitLease, WaitTakeover, WaitPeerStops, WaitOtherWanted, FailoverOff,
         Opening, Leasing, WorkloadStarting, WorkloadFailed, WorkloadShutDown, Restarting, WorkloadStopFails,
         PeerLost, LeaseExpired, Joining, Connecting, SwapStopping, SwapFlushing, SwapHandover,
         SecondConnecting, SecondResync, SecondJoining, SecondSilence, LocalFault,

@@ -10,7 +10,19 @@ public abstract record RoleInput
     public sealed record Tick : RoleInput;
 
     /// <summary>The operator's wish, level-triggered: repeated freely.</summary>
-    public sealed record Desired(bool Run) : RoleInput;
+    public sealed record Desired(bool Run) : RoleInput
+    {
+        /// <summary>Null: the one that is known holds on.</summary>
+        public ModulePolicy? Policy { get; init; }
+
+        /// <summary>How often the module was started by command.</summary>
+        public long Starts { get; init; }
+
+        /// <summary>At a start: the host that the operator wants to be the primary, while the record is at <see cref="WantedEpoch"/>. Null: either.</summary>
+        public string? WantedPrimary { get; init; }
+
+        public long WantedEpoch { get; init; }
+    }
 
     /// <summary>A one-shot command; its end is reported once by <see cref="RoleEffect.CommandDone"/>. Repeating an id is harmless.</summary>
     public sealed record Command(Guid OperationId, RoleCommand Kind) : RoleInput;
@@ -77,6 +89,9 @@ public enum RoleCommand
     /// <summary>Ends the VM in order and starts it again on the same host; role, record and volume stay. Also starts one that stays down after crashes
     /// or after its own shutdown.</summary>
     Restart,
+
+    /// <summary>The peer leaves the set and is compared and resynced as a whole, whatever the marks say; the VM runs on.</summary>
+    FullResync,
 }
 
 /// <summary>Sent by each host for each module every beacon interval, whatever its role. Authenticated by the link's mutual TLS.</summary>

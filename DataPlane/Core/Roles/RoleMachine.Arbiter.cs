@@ -168,7 +168,7 @@ public sealed partial class RoleMachine
                 Save(State with { LostPower = false }); // From here on this copy is the truth.
             if (!granted)
                 cause = $"The takeover was not granted. {why}";
-            phase = granted && State.Run ? Phase.Opening : Phase.Waiting;
+            phase = granted && Wanted ? Phase.Opening : Phase.Waiting;
             openingEmitted = false;
         }
         else if (request.Change == RecordChange.Join && Record.Epoch == request.ExpectedEpoch && Record.Incarnation == request.RecordIncarnation)

@@ -81,7 +81,7 @@ public sealed partial class RoleMachine
 
     private void SendBeaconIfDue()
     {
-        var shown = (View.Role, durableRecord, State.Run);
+        var shown = (View.Role, durableRecord, Wanted);
         if (nowMs < nextBeaconMs && shown == beaconShown)
             return;
         beaconShown = shown;
@@ -91,6 +91,6 @@ public sealed partial class RoleMachine
         var role = phase == Phase.Opening && !Durable ? Role.Wait : View.Role;
         Emit(new RoleEffect.SendBeacon(new Beacon(
             configuration.Incarnation, beaconSequence, role, View.Ready, State.DataState, durableRecord,
-            WithoutLease: IsPrimaryRole(role) && LeaseNeeded && !LeaseValid, State.LostPower, StopRequested: !State.Run, WorkloadMayRun)));
+            WithoutLease: IsPrimaryRole(role) && LeaseNeeded && !LeaseValid, State.LostPower, StopRequested: !Wanted, WorkloadMayRun)));
     }
 }

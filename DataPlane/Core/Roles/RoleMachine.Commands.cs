@@ -1,6 +1,6 @@
 namespace Pollux.DataPlane.Core.Roles;
 
-/// <summary>What an operator asks for once, of a host that serves: swap and restart. One at a time; each ends with its reason.</summary>
+/// <summary>What an operator asks for once, of a host that serves: swap, restart, full resync. One at a time; each ends with its reason.</summary>
 public sealed partial class RoleMachine
 {
     /// <summary>Commands remembered by id, so that a repeated one is not done twice.</summary>
@@ -16,7 +16,13 @@ public sealed partial class RoleMachine
     /// <summary>The VM has ended for the restart, and is to be started again.</summary>
     private bool restartStopped;
 
-    private bool CommandOpen => swap is not null || restart is not null;
+    private Guid? fullResync;
+    private long fullLookUntilMs;
+
+    /// <summary>No resync by marks can follow any more: the base that they count from is another one now.</summary>
+    private bool baseChanged;
+
+    private bool CommandOpen => swap is not null || restart is not null || fullResync is not null;
 
     private void OnCommand(RoleInput.Command command)
     {
@@ -31,18 +37,22 @@ public sealed partial class RoleMachine
             return;
         }
 
-        if (command.Kind == RoleCommand.Swap)
-            BeginSwap(command.OperationId);
-        else
-            BeginRestart(command.OperationId);
+        switch (command.Kind)
+        {
+            case RoleCommand.Swap: BeginSwap(command.OperationId); break;
+            case RoleCommand.Restart: BeginRestart(command.OperationId); break;
+            case RoleCommand.FullResync: BeginFullResync(command.OperationId); break;
+        }
     }
 
     private string? WhyNot(RoleCommand kind) => kind switch
     {
-        _ when CommandOpen => $"Another {(swap is null ? "restart" : "swap")} is under way.",
+        _ when CommandOpen => $"A {(swap is not null ? "swap" : restart is not null ? "restart" : "full resync")} is under way.",
         RoleCommand.Swap => PrimReady ? null : $"This host is {View.Role} ({View.Code}); a swap needs PRIM, ready.",
-        RoleCommand.Restart => phase == Phase.Serving && State.Run && !frozen ? null
+        RoleCommand.Restart => phase == Phase.Serving && Wanted && !frozen ? null
             : $"This host is {View.Role} ({View.Code}); a restart needs a host that serves the module and is not paused.",
+        RoleCommand.FullResync => phase == Phase.Serving && Wanted && !frozen ? null
+            : $"This host is {View.Role} ({View.Code}); a full resync needs a host that serves the module and is not paused.",
         _ => $"Unknown command {kind}.",
     };
 
@@ -166,6 +176,71 @@ public sealed partial class RoleMachine
             EndRestart(succeeded: true, "The VM was stopped and started again.");
         else
             return TurnRunning();
+        return true;
+    }
+
+    private void BeginFullResync(Guid operationId)
+    {
+        fullResync = operationId;
+        fullLookUntilMs = nowMs + timings.DetectionMs;
+        baseChanged = false;
+    }
+
+    private void EndFullResync(bool succeeded, string reason)
+    {
+        if (fullResync is not { } operationId)
+            return;
+        fullResync = null;
+        Emit(new RoleEffect.CommandDone(operationId, succeeded, reason));
+    }
+
+    /// <summary>The base first, durably: should this host end in between, the peer's next resync is a full one all the same. Then the peer leaves
+    /// the set and its session ends; the next session finds bases that differ.</summary>
+    private bool TurnFullResync()
+    {
+        if (fullResync is null)
+            return false;
+        if (!Wanted)
+        {
+            EndFullResync(succeeded: false, "The operator wants the module stopped.");
+            return true;
+        }
+
+        if (!baseChanged)
+        {
+            if (PeerMayBeMember && !LookFresh)
+            {
+                // A member is not given up for an arbiter that is away.
+                LookIfDue();
+                Due(fullLookUntilMs);
+                if (nowMs < fullLookUntilMs)
+                    return false;
+                EndFullResync(succeeded: false, "The arbiter cannot be reached.");
+                return true;
+            }
+
+            ForgetResync(); // What a running one would prove counts from the base of before.
+            baseChanged = true;
+            Save(State with { SyncBase = configuration.NewOperationId(), PendingSyncBase = Guid.Empty });
+            return true;
+        }
+
+        if (!Durable)
+            return false;
+        if (PeerMayBeMember)
+        {
+            var known = peerLost is not null;
+            peerLost ??= "The operator asked for a full resync.";
+            return !known;
+        }
+
+        if (attached || peerHolds)
+        {
+            DetachPeer();
+            return true;
+        }
+
+        EndFullResync(succeeded: true, $"{peer} is out of the in-sync set; its next resync compares and copies everything.");
         return true;
     }
 }

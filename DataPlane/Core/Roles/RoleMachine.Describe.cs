@@ -16,7 +16,7 @@ public sealed partial class RoleMachine
     {
         var (role, ready, problem, waits) = phase switch
         {
-            Phase.Stopped => (Role.Stop, true, RoleCodes.Stopped, null),
+            Phase.Stopped => (Role.Stop, true, State is { HeldAtBoot: true, Run: true } ? RoleCodes.HeldAtBoot : RoleCodes.Stopped, null),
             Phase.Waiting => (Role.Wait, false, waitProblem, waitsFor),
             Phase.Claiming => (Role.Wait, false, RoleCodes.WaitTakeover, "the arbiter's decision"),
             Phase.Unfollowing => (Role.Second, false, RoleCodes.SecondSilence, "the end of replication to this host"),
@@ -26,15 +26,18 @@ public sealed partial class RoleMachine
         };
         var leaseUntil = !ServesOrOpens ? 0 : LeaseNeeded ? leaseUntilMs : long.MaxValue;
         return new RoleView(
-            role, ready, problem.Code, cause, nowMs, waits, Record, State.DataState, leaseUntil, peerSeenMs, WorkloadMayRun, open?.Change);
+            role, ready, problem.Code, cause, nowMs, waits, Record, State.DataState, leaseUntil, peerSeenMs, WorkloadMayRun, open?.Change)
+        {
+            Policy = State.Policy,
+        };
     }
 
     private (Role, bool, RoleProblem, string?) DescribeFollowing()
     {
-        if (!State.Run)
+        if (!Wanted)
             return (Role.Second, false, RoleCodes.Stopping, $"{peer} to stop first");
         if (nowMs - primaryAliveMs >= timings.DegradeAfterMs)
-            return (Role.Second, false, RoleCodes.SecondSilence, waitsFor);
+            return (Role.Second, false, waitProblem == RoleCodes.FailoverOff ? RoleCodes.FailoverOff : RoleCodes.SecondSilence, waitsFor);
         if (Record.Contains(self) && State.DataState == DataState.UpToDate)
             return (Role.Second, true, RoleCodes.Second, null);
         if (State.DataState == DataState.UpToDate)
@@ -57,7 +60,7 @@ public sealed partial class RoleMachine
         var role = PeerMayBeMember ? Role.Prim : Role.Alone;
         if (phase == Phase.Opening)
             return (Record.Contains(peer) ? Role.Prim : Role.Alone, false, RoleCodes.Opening, "the volume to be served");
-        if (!State.Run)
+        if (!Wanted)
             return (role, false, stopFails ? RoleCodes.WorkloadStopFails : RoleCodes.Stopping, work != Work.Off ? "the end of the VM" : "both copies to be flushed");
         if (frozen)
             return (role, false, RoleCodes.LeaseExpired, $"an answer of {peer}, or the arbiter");

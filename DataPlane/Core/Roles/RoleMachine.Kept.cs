@@ -16,7 +16,7 @@ public sealed partial class RoleMachine
     {
         if (!volumeHeld)
             return false;
-        if (!State.Run)
+        if (!Wanted)
             return Leave(RoleCodes.Stopping, "The operator wants the module stopped.");
         if (Faulted)
             return Leave(RoleCodes.LocalFault, faultReason);

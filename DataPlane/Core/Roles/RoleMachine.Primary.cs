@@ -87,7 +87,7 @@ public sealed partial class RoleMachine
             return LeaveAsFormerPrimary();
         if (ForeignRecord)
             LookIfDue();
-        return TurnLease() || TurnMembership() || TurnSource() || TurnGoal();
+        return TurnLease() || TurnFullResync() || TurnMembership() || TurnSource() || TurnGoal();
     }
 
     private bool LeaveAsFormerPrimary()
@@ -212,7 +212,7 @@ public sealed partial class RoleMachine
             return true;
         }
 
-        if (!attached && State.Run && PeerNow is { StopRequested: false } beacon && !IsPrimaryRole(beacon.Role))
+        if (!attached && Wanted && PeerNow is { StopRequested: false } beacon && !IsPrimaryRole(beacon.Role))
         {
             attached = true;
             Emit(new RoleEffect.AttachPeer(Record.Epoch, InSync: false));
@@ -344,6 +344,7 @@ public sealed partial class RoleMachine
         if (problem != RoleCodes.SwapHandover)
             EndSwap(succeeded: Record.Primary == peer && Record.Contains(self), why);
         EndRestart(succeeded: false, why);
+        EndFullResync(succeeded: false, why);
         // Whatever is still open is undecided, and both outcomes are right for a host that serves nothing (S11).
         open = null;
         ForgetTarget();
@@ -362,7 +363,7 @@ public sealed partial class RoleMachine
         ResetServing();
         peerHolds = false;
         EndSwap(succeeded: leaveProblem == RoleCodes.SwapHandover, cause);
-        phase = State.Run ? Phase.Waiting : Phase.Stopped;
+        phase = Wanted ? Phase.Waiting : Phase.Stopped;
         return true;
     }
 }

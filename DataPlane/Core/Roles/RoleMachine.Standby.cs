@@ -28,7 +28,7 @@ public sealed partial class RoleMachine
         withholdAnswers = false;
         if (TurnKept())
             return true;
-        if (!State.Run)
+        if (!Wanted)
             return false;
         phase = Phase.Waiting;
         return true;
@@ -39,7 +39,7 @@ public sealed partial class RoleMachine
         withholdAnswers = false;
         if (TurnKept())
             return true;
-        if (!State.Run)
+        if (!Wanted)
         {
             phase = Phase.Stopped;
             return true;
@@ -77,7 +77,7 @@ public sealed partial class RoleMachine
 
     private bool TurnFollowing()
     {
-        if (!State.Run && MayStopFollowing())
+        if (!Wanted && MayStopFollowing())
             return Leave(RoleCodes.Stopping, "The operator wants the module stopped.");
         if (ForeignRecord)
             LookIfDue();
@@ -94,14 +94,14 @@ public sealed partial class RoleMachine
         else
             Due(primaryAliveMs + timings.DegradeAfterMs);
         withholdAnswers = false;
-        return State.Run && MayTakeOver() && Unfollow();
+        return Wanted && MayTakeOver() && Unfollow();
     }
 
     /// <summary>A handover while this host followed without a break: its copy is what the record says, and the old primary, still a
     /// member, has stopped before it asked. A record that leaves out the peer is no handover but a takeover of an earlier process of this
     /// host, whose S8 times may not be over: it is asked anew.</summary>
     private bool HandedOver =>
-        State.Run && Record.Primary == self && Record.Contains(self) && Record.Contains(peer) && State.DataState == DataState.UpToDate;
+        Wanted && Record.Primary == self && Record.Contains(self) && Record.Contains(peer) && State.DataState == DataState.UpToDate;
 
     /// <summary>S8: once a takeover is asked nothing is accepted from the old primary; so the replica side is shut before.</summary>
     private bool Unfollow()
@@ -149,6 +149,8 @@ public sealed partial class RoleMachine
         // S3: in the recorded set, and by its own durable state UpToDate.
         if (!Record.Contains(self) || State.DataState != DataState.UpToDate)
             return Wait(RoleCodes.WaitNotInSync, $"{peer} to become primary and to resync this copy ({State.DataState})");
+        if (OperatorWants(peer) && Record.Contains(peer) && !(PeerNow is { } other && SaysItCannot(other)))
+            return Wait(RoleCodes.WaitOtherWanted, $"{peer} to become primary, as the operator wants");
         if (!(Record.Primary == peer ? MayReplacePrimary() : MayBePrimaryAgain()))
             return false;
         // S9: a start waits for the arbiter; answers go on until it is known to be there.
@@ -192,11 +194,16 @@ public sealed partial class RoleMachine
                 Due(peerStoppedSinceMs + timings.DetectionMs ?? long.MaxValue);
                 takeoverReason = $"{peer} was stopped by command, and this host was not.";
                 return nowMs - peerStoppedSinceMs >= timings.DetectionMs
-                    || Wait(RoleCodes.WaitPeerStops, "the wish to stop to arrive here");
+                    ? FailoverAllowed() : Wait(RoleCodes.WaitPeerStops, "the wish to stop to arrive here");
             }
 
-            var unable = beacon.DataState != DataState.UpToDate || (beacon.LostPower && !State.LostPower);
-            if (unable && !IsPrimaryRole(beacon.Role) && !beacon.WorkloadRuns)
+            if (OperatorWants(self) && !IsPrimaryRole(beacon.Role) && !beacon.WorkloadRuns)
+            {
+                takeoverReason = "The operator wants this host to be the primary.";
+                return true; // The peer lets it; S8's times still apply.
+            }
+
+            if (SaysItCannot(beacon) && !IsPrimaryRole(beacon.Role) && !beacon.WorkloadRuns)
             {
                 // It says itself that it cannot; S8's times still apply.
                 takeoverReason = $"{peer} cannot run: its copy is {beacon.DataState}{(beacon.LostPower ? ", and it lost power" : "")}.";
@@ -207,9 +214,16 @@ public sealed partial class RoleMachine
         var silentMs = nowMs - primaryAliveMs;
         takeoverReason = $"{peer} was silent as a primary for {silentMs} ms.";
         Due(primaryAliveMs + timings.DetectionMs);
-        return silentMs >= timings.DetectionMs
-            || Wait(RoleCodes.WaitSilence, $"{peer}, or the detection time");
+        return silentMs >= timings.DetectionMs ? FailoverAllowed() : Wait(RoleCodes.WaitSilence, $"{peer}, or the detection time");
     }
+
+    /// <summary>Maintenance. A primary that is there and says itself that it cannot run is replaced all the same: it waits for nothing else.</summary>
+    private bool FailoverAllowed() =>
+        !State.Policy.FailoverOff || Wait(RoleCodes.FailoverOff, $"{peer}, or failover to be switched on: {takeoverReason}");
+
+    private bool SaysItCannot(Beacon beacon) => beacon.DataState != DataState.UpToDate || (beacon.LostPower && !State.LostPower);
+
+    private bool OperatorWants(string host) => wantedPrimary == host && wantedEpoch == Record.Epoch;
 
     private static bool StayedUpAndAble(Beacon beacon) =>
         beacon is { LostPower: false, DataState: DataState.UpToDate, StopRequested: false };

@@ -5,10 +5,6 @@ namespace Pollux.DataPlane.Core.Roles;
 /// <summary>The VM (or application) on a serving host, and how it is given up for a stop and for a swap.</summary>
 public sealed partial class RoleMachine
 {
-    /// <summary>Restarts of a crashing workload on this host: this many within the window, then it stays down. SafeKit's words: 3 in 24 h.</summary>
-    private const int RestartsMax = 3;
-    private const long CrashWindowMs = 24 * 3_600_000;
-
     /// <summary>Pause before a crashed workload is started again, and before a failed stop is tried again, milliseconds.</summary>
     private const long RestartAfterMs = 1_000;
 
@@ -44,12 +40,12 @@ public sealed partial class RoleMachine
     private bool WorkloadMayRun => work != Work.Off;
 
     private bool PrimReady =>
-        phase == Phase.Serving && Record.Contains(peer) && Durable && State.Run && sessionUp && peerLost is null && LeaseValid && !frozen
+        phase == Phase.Serving && Record.Contains(peer) && Durable && Wanted && sessionUp && peerLost is null && LeaseValid && !frozen
         && work == Work.Running && !CommandOpen;
 
     private bool TurnGoal()
     {
-        if (!State.Run)
+        if (!Wanted)
         {
             GiveUpSwap("The operator wants the module stopped.");
             EndRestart(succeeded: false, "The operator wants the module stopped.");
@@ -193,10 +189,10 @@ public sealed partial class RoleMachine
     /// <summary>What was stored before this process started.</summary>
     private void RememberCrashes(ImmutableArray<long> agesMs)
     {
-        crashes.AddRange(agesMs.Where(ageMs => ageMs <= CrashWindowMs).Select(ageMs => nowMs - ageMs));
-        failed = crashes.Count > RestartsMax && Record.Primary == self;
+        crashes.AddRange(agesMs.Where(ageMs => ageMs <= State.Policy.RestartWindowMs).Select(ageMs => nowMs - ageMs));
+        failed = crashes.Count > State.Policy.RestartsMax && Record.Primary == self;
         if (failed)
-            workloadReason = $"It ended by itself or could not be started {crashes.Count} times within 24 hours, before this process started.";
+            workloadReason = $"It ended by itself or could not be started {crashes.Count} times within {RestartWindow}, before this process started.";
     }
 
     private void ForgetCrashes()
@@ -218,10 +214,12 @@ public sealed partial class RoleMachine
             return;
         }
 
-        crashes.RemoveAll(atMs => nowMs - atMs > CrashWindowMs);
+        crashes.RemoveAll(atMs => nowMs - atMs > State.Policy.RestartWindowMs);
         crashes.Add(nowMs);
-        failed = crashes.Count > RestartsMax;
-        cause = $"The VM ended by itself or could not be started ({crashes.Count} times within 24 hours; it is started again {RestartsMax} times). {reason}";
+        failed = crashes.Count > State.Policy.RestartsMax;
+        cause = $"The VM ended by itself or could not be started ({crashes.Count} times within {RestartWindow}; it is started again {State.Policy.RestartsMax} times). {reason}";
         Save(State);
     }
+
+    private string RestartWindow => State.Policy.RestartWindowMs % 3_600_000 == 0 ? $"{State.Policy.RestartWindowMs / 3_600_000} hours" : $"{State.Policy.RestartWindowMs / 1_000} s";
 }

@@ -72,13 +72,15 @@ public sealed partial class RoleMachine
         this.nowMs = startMs = primaryAliveMs = nowMs;
         durableRecord = recovered.Record;
         // S2: stored, so that a second restart before this copy is in sync again does not forget the loss of power.
-        startStateUnsaved = configuration.LostPower && !recovered.LostPower;
-        State = recovered with { LostPower = recovered.LostPower || configuration.LostPower };
+        State = configuration.LostPower ? recovered.AfterBoot() : recovered;
+        startStateUnsaved = State != recovered;
         NextDeadlineMs = nowMs;
         volumeHeld = configuration.VolumeHeld;
         work = configuration.WorkloadKept ? Work.Running : Work.Off;
         RememberCrashes(recovered.CrashAgesMs);
-        View = Describe();
+        if (State.HeldAtBoot)
+            cause = "The host has booted.";
+        View = Describe() with { Code = RoleCodes.Stopped.Code }; // The first step tells what else it is.
     }
 
     public RoleView View { get; private set; }
@@ -120,7 +122,7 @@ public sealed partial class RoleMachine
         switch (input)
         {
             case RoleInput.Tick: break;
-            case RoleInput.Desired desired: OnDesired(desired.Run); break;
+            case RoleInput.Desired desired: OnDesired(desired); break;
             case RoleInput.Command command: OnCommand(command); break;
             case RoleInput.ArbiterAnswered answered: OnArbiterAnswered(answered.Answer); break;
             case RoleInput.BeaconReceived received: OnBeacon(received.Beacon); break;
@@ -157,15 +159,36 @@ public sealed partial class RoleMachine
         _ => throw new InvalidOperationException($"Unknown phase {phase}."),
     };
 
-    private void OnDesired(bool run)
+    /// <summary>Whom the operator wants as the primary of the epoch after this one; null: either host. Told again with each wish.</summary>
+    private string? wantedPrimary;
+    private long wantedEpoch;
+
+    /// <summary>The operator wants the module to run, on this host too.</summary>
+    private bool Wanted => State.Run && !State.HeldAtBoot;
+
+    private void OnDesired(RoleInput.Desired desired)
     {
-        if (run == State.Run)
+        var wanted = Wanted;
+        (wantedPrimary, wantedEpoch) = (desired.WantedPrimary, desired.WantedEpoch);
+        var next = State with
+        {
+            Run = desired.Run,
+            Policy = desired.Policy?.Bounded() ?? State.Policy,
+            Starts = Math.Max(desired.Starts, State.Starts),
+            HeldAtBoot = State.HeldAtBoot && desired.Run && desired.Starts <= State.Starts,
+        };
+        if (next == State)
             return;
-        cause = run ? "The operator wants the module to run." : "The operator wants the module stopped.";
-        runChangedMs = nowMs;
-        crashes.Clear();
-        shutDown = failed = false;
-        Save(State with { Run = run }); // Without the crashes: a start by command has all its tries.
+        State = next;
+        if (Wanted != wanted)
+        {
+            cause = Wanted ? "The operator wants the module to run." : "The operator wants the module stopped.";
+            runChangedMs = nowMs;
+            crashes.Clear(); // A start by command has all its tries.
+            shutDown = failed = false;
+        }
+
+        Save(State);
     }
 
     private void OnStateSaved(long version)

@@ -10,4 +10,8 @@ namespace Pollux.DataPlane.Core.Roles;
 /// <param name="OpenRequest">The change that the arbiter has been asked for and has not decided.</param>
 public sealed record RoleView(
     Role Role, bool Ready, string Code, string Cause, long SinceMs, string? WaitsFor, AuthorityRecord Record, DataState DataState,
-    long LeaseUntilMs, long? PeerSeenMs, bool WorkloadRuns, RecordChange? OpenRequest);
+    long LeaseUntilMs, long? PeerSeenMs, bool WorkloadRuns, RecordChange? OpenRequest)
+{
+    /// <summary>As this host holds it.</summary>
+    public ModulePolicy Policy { get; init; } = ModulePolicy.Default;
+}

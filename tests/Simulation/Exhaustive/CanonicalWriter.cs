@@ -127,6 +127,9 @@ internal sealed class CanonicalWriter
         Name(state.PendingSyncBase);
         Flag(state.Run);
         Flag(state.LostPower);
+        Flag(state.HeldAtBoot);
+        Flag(state.Policy.FailoverOff);
+        Flag(state.Policy.StaysDownAtBoot);
     }
 
     public void Request(ArbiterRequest? request)

@@ -27,7 +27,7 @@ internal sealed class FaultPlan(World world)
     {
         var host = random.Of(world.Hosts);
         var shortMs = random.Between(50, 3 * world.DetectionMs);
-        switch (random.Between(0, 28))
+        switch (random.Between(0, 31))
         {
             case 0: world.Cut(host, shortMs); break;
             case 1:
@@ -60,7 +60,7 @@ internal sealed class FaultPlan(World world)
             case 13: host.Feed(new RoleInput.Command(random.Guid(), RoleCommand.Swap)); break;
             case 14 when random.Chance(400):
                 world.Desire(false);
-                world.Schedule.After(random.Between(100, 8_000), () => world.Desire(true));
+                world.Schedule.After(random.Between(100, 8_000), () => world.Desire(true, random.Chance(500) ? host.Name : null));
                 break;
             case 16 when random.Chance(200): world.Arbiter.Rebuild(); break;
             case 17 when random.Chance(100): host.Vm.ShutDown(); break;
@@ -82,6 +82,12 @@ internal sealed class FaultPlan(World world)
                 world.Say("fault", $"memory of {host.Name} is short");
                 break;
             case 28: host.Feed(new RoleInput.Command(random.Guid(), RoleCommand.Restart)); break;
+            case 29: host.Feed(new RoleInput.Command(random.Guid(), RoleCommand.FullResync)); break;
+            case 30:
+                world.SetPolicy(new ModulePolicy { FailoverOff = true });
+                world.Schedule.After(shortMs, () => world.SetPolicy(ModulePolicy.Default));
+                break;
+            case 31 when random.Chance(500): BootHeld(host, shortMs); break;
             case 15 when random.Chance(100): host.Feed(new RoleInput.LocalFault("I/O error")); break;
         }
     }
@@ -142,6 +148,23 @@ internal sealed class FaultPlan(World world)
         world.Schedule.After(random.Between(300, 3 * world.DetectionMs), host.RestorePower);
     }
 
+    /// <summary>Its power goes while nothing is to start at boot; later the operator starts it.</summary>
+    private void BootHeld(SimHost host, long shortMs)
+    {
+        world.SetPolicy(new ModulePolicy { StaysDownAtBoot = true });
+        world.Schedule.After(2_000, () =>
+        {
+            if (!healed)
+                LosePower(host);
+        });
+        world.Schedule.After(2_000 + 2 * shortMs, () =>
+        {
+            world.SetPolicy(ModulePolicy.Default);
+            if (host.Desired.Run)
+                world.Desire(true);
+        });
+    }
+
     public void Heal()
     {
         world.Say("fault", "everything is healed");
@@ -161,6 +184,7 @@ internal sealed class FaultPlan(World world)
             host.Start();
         }
 
+        world.SetPolicy(ModulePolicy.Default);
         world.Desire(true);
     }
 }

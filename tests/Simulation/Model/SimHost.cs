@@ -51,7 +51,7 @@ internal sealed class SimHost
 
     public bool Frozen { get; private set; }
 
-    public bool Desired { get; set; }
+    public RoleInput.Desired Desired { get; set; } = new(false);
 
     public long CutUntilMs { get; set; }
 
@@ -112,7 +112,7 @@ internal sealed class SimHost
             Vm.Claimed(Engine);
         bootedSinceRun = false;
         Say($"process starts; {Stored.Record}, {Stored.DataState}{(Stored.LostPower ? ", lost power" : "")}");
-        Feed(new RoleInput.Desired(Desired));
+        Feed(Desired);
     }
 
     private LocalState Recovered() =>

@@ -122,13 +122,28 @@ internal sealed class World
     }
 
     /// <summary>The operator's wish reaches each host at its own time.</summary>
-    public void Desire(bool run)
+    /// <param name="wantedPrimary">The host that shall run it after this start; null: either.</param>
+    public void Desire(bool run, string? wantedPrimary = null)
     {
-        Say("operator", run ? "start" : "stop");
+        Say("operator", run ? $"start{(wantedPrimary is null ? "" : " on " + wantedPrimary)}" : "stop");
+        Wish(host => host.Desired with
+        {
+            Run = run, Starts = host.Desired.Starts + (run ? 1 : 0), WantedPrimary = wantedPrimary, WantedEpoch = Arbiter.Record.Epoch,
+        });
+    }
+
+    public void SetPolicy(ModulePolicy policy)
+    {
+        Say("operator", $"failover {(policy.FailoverOff ? "off" : "on")}, start at boot {(policy.StaysDownAtBoot ? "off" : "on")}");
+        Wish(host => host.Desired with { Policy = policy });
+    }
+
+    private void Wish(Func<SimHost, RoleInput.Desired> wish)
+    {
         foreach (var host in Hosts)
         {
-            host.Desired = run;
-            Schedule.After(Random.Between(0, 1_500), () => host.Feed(new RoleInput.Desired(host.Desired)));
+            host.Desired = wish(host);
+            Schedule.After(Random.Between(0, 1_500), () => host.Feed(host.Desired));
         }
     }
 

@@ -162,6 +162,7 @@ internal sealed class Scenario
             $"beacon {b.Role} {b.DataState} [{b.Record}]{(b.WithoutLease ? " without lease" : "")}{(b.LostPower ? " lost power" : "")}{(b.StopRequested ? " stop requested" : "")}",
         RoleInput.BeaconAnswered => "beacon answered",
         RoleInput.StateSaved => "saved",
+        RoleInput.Desired desired => $"Desired {{ Run = {desired.Run} }}",
         RoleInput.Command command => command.Kind.ToString(),
         RoleInput.ResyncStarting => "ResyncStarting",
         RoleInput.ReplicaFlushed => "ReplicaFlushed",

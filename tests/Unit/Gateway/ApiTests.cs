@@ -29,7 +29,9 @@ public sealed class ApiTests(RunningServer server) : IClassFixture<RunningServer
             "/api/v1/clusters", "/api/v1/clusters/{cluster}", "/api/v1/clusters/{cluster}/hosts", "/api/v1/clusters/{cluster}/modules",
             "/api/v1/clusters/{cluster}/modules/{module}", "/api/v1/clusters/{cluster}/modules/{module}/start",
             "/api/v1/clusters/{cluster}/modules/{module}/stop", "/api/v1/clusters/{cluster}/modules/{module}/swap",
-            "/api/v1/clusters/{cluster}/modules/{module}/restart", "/api/v1/clusters/{cluster}/modules/{module}/stopstart", "/api/v1/status", "/api/v1/watch",
+            "/api/v1/clusters/{cluster}/modules/{module}/restart", "/api/v1/clusters/{cluster}/modules/{module}/stopstart",
+            "/api/v1/clusters/{cluster}/modules/{module}/prim", "/api/v1/clusters/{cluster}/modules/{module}/second",
+            "/api/v1/clusters/{cluster}/modules/{module}/full-resync", "/api/v1/clusters/{cluster}/modules/{module}/policy", "/api/v1/status", "/api/v1/watch",
         })
             Assert.Contains(path, paths);
     }
@@ -51,6 +53,9 @@ public sealed class ApiTests(RunningServer server) : IClassFixture<RunningServer
     [InlineData("POST", "/api/v1/clusters/none/modules/web/swap", null, 404, "module.unknown")]
     [InlineData("POST", "/api/v1/clusters/none/modules/web/restart", null, 404, "module.unknown")]
     [InlineData("POST", "/api/v1/clusters/none/modules/web/stopstart", null, 404, "module.unknown")]
+    [InlineData("POST", "/api/v1/clusters/none/modules/web/prim", """{"host":"a"}""", 404, "module.unknown")]
+    [InlineData("POST", "/api/v1/clusters/none/modules/web/full-resync", null, 404, "module.unknown")]
+    [InlineData("PUT", "/api/v1/clusters/none/modules/web/policy", """{"failover":false}""", 404, "module.unknown")]
     [InlineData("GET", "/api/v1/nothing", null, 404, "api.no-such-address")]
     [InlineData("PUT", "/api/v1/status", null, 405, "api.method")]
     public async Task Wrong_input_gets_a_problem_with_a_stable_code(string method, string path, string? body, int status, string code)

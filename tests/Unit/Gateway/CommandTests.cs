@@ -22,6 +22,9 @@ public sealed class CommandTests(RunningServer server) : IClassFixture<RunningSe
     [InlineData("module", "wait", "c/m")]
     [InlineData("module", "wait", "c/m", "--state", "happy")]
     [InlineData("module", "wait", "c/m", "--state", "mirrored", "--host", "a")]
+    [InlineData("module", "policy", "c/m", "--failover", "perhaps")]
+    [InlineData("module", "prim", "c/m")]
+    [InlineData("module", "second", "c/m")]
     [InlineData("cluster", "create", "c", "--detection", "soon")]
     public async Task Wrong_usage_ends_with_2(params string[] arguments) => Assert.Equal(2, (await server.CommandAsync(arguments)).Code);
 
@@ -64,6 +67,7 @@ public sealed class CommandTests(RunningServer server) : IClassFixture<RunningSe
     [InlineData("2m", 120_000)]
     [InlineData("1.5s", 1_500)]
     [InlineData("7", 7_000)]
+    [InlineData("24h", 86_400_000)]
     public void Durations_are_read(string text, long milliseconds)
     {
         Assert.True(Durations.TryParse(text, out var duration));
@@ -74,7 +78,8 @@ public sealed class CommandTests(RunningServer server) : IClassFixture<RunningSe
     [InlineData("")]
     [InlineData("s")]
     [InlineData("-3s")]
-    [InlineData("3h")]
+    [InlineData("25h")]
+    [InlineData("3d")]
     [InlineData("99999999999s")]
     public void What_is_no_duration_is_refused(string text) => Assert.False(Durations.TryParse(text, out _));
 }

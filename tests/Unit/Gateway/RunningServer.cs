@@ -42,7 +42,7 @@ public sealed class RunningServer : IAsyncLifetime
             Restored = restored,
         });
         await _app.StartAsync();
-        Http = Client(File.ReadAllText(Path.Combine(Data, OperatorToken.FileName)).Trim());
+        Http = Client(File.ReadAllText(Path.Combine(Data, OperatorTokens.FileName)).Trim());
     }
 
     public async Task StopAsync()
@@ -78,7 +78,7 @@ public sealed class RunningServer : IAsyncLifetime
         using StringWriter output = new(), error = new();
         string[] access =
         [
-            "--server", Address.ToString(), "--token-file", Path.Combine(Data, OperatorToken.FileName), "--ca-file",
+            "--server", Address.ToString(), "--token-file", Path.Combine(Data, OperatorTokens.FileName), "--ca-file",
             Path.Combine(Data, CertificateAuthority.CertificateFile),
         ];
         var code = await PolluxCommandLine.RunAsync([.. arguments, .. access], output, error);

@@ -28,6 +28,7 @@ public sealed class ModuleRuntimeTests : IAsyncDisposable
     private readonly Guid _incarnation = Guid.NewGuid();
     private readonly Surroundings _around;
     private readonly ModuleRuntime _runtime;
+    private readonly StartGate _starts;
     private long _nowMs = 1_000_000;
     private long _lastBeaconMs;
     private long _beacon;
@@ -36,6 +37,7 @@ public sealed class ModuleRuntimeTests : IAsyncDisposable
     {
         File.WriteAllText(Path.Combine(_directory, "vm1.xml"), "<domain><name>vm1</name></domain>");
         _around = new Surroundings(this);
+        _starts = new StartGate(() => Interlocked.Read(ref _nowMs));
         var record = new AuthorityRecord(_incarnation, 1, null, [Self]);
         _runtime = new ModuleRuntime(new ModuleRuntimeOptions
         {
@@ -54,6 +56,7 @@ public sealed class ModuleRuntimeTests : IAsyncDisposable
             Hypervisor = _hypervisor,
             Guard = _guard,
             Links = _around,
+            Starts = _starts,
             NowMs = () => Interlocked.Read(ref _nowMs),
         });
         _around.Runtime = _runtime;
@@ -75,6 +78,32 @@ public sealed class ModuleRuntimeTests : IAsyncDisposable
         Assert.Contains("takeover.asked", kinds);
         Assert.Contains("vm.started", kinds);
         Assert.NotNull(observed.Events.Last(entry => entry.Kind == "vm.started").TraceId);
+    }
+
+    [Fact]
+    public async Task A_vm_waits_for_its_turn_and_says_so_and_a_stop_takes_its_start_back()
+    {
+        for (var other = 0; other < StartGate.InFlightMax; other++)
+            _starts.Ask($"c/other{other}", 1, () => { });
+        _runtime.Put(new RoleInput.Desired(true));
+        await UntilAsync(() => _runtime.Observe(null).Replication.WaitingFor?.Contains("c/other0", StringComparison.Ordinal) == true, "the wait shows");
+        Assert.Equal(RoleCodes.WorkloadStarting.Code, _runtime.View.Code);
+        Assert.NotEqual(DomainState.Running, _hypervisor.Get("vm1"));
+        _runtime.Put(new RoleInput.Desired(false));
+        await UntilAsync(() => _runtime.View is { Role: Role.Stop, Ready: true }, "the stop");
+        _starts.Ended("c/other0");
+        Assert.NotEqual(DomainState.Running, _hypervisor.Get("vm1"));
+
+        _starts.Ask("c/other0", 1, () => { });
+        _runtime.Put(new RoleInput.Desired(true));
+        await UntilAsync(() => _starts.Waiting(Module) is not null, "it waits again");
+        _starts.Ended("c/other1");
+        await UntilAsync(() => _hypervisor.Get("vm1") == DomainState.Running, "the VM");
+        await UntilAsync(() => _runtime.View is { Role: Role.Alone, Ready: true }, "ALONE");
+        // It has given its place back.
+        var next = false;
+        _starts.Ask("c/next", 9, () => next = true);
+        Assert.True(next);
     }
 
     [Fact]

@@ -1,6 +1,7 @@
 using System.Buffers.Binary;
 using Pollux.DataPlane.Core;
 using Pollux.DataPlane.Core.Roles;
+using Pollux.DataPlane.Modules;
 using Pollux.DataPlane.Storage;
 
 namespace Pollux.Tests.Unit.Storage;
@@ -37,6 +38,19 @@ public sealed class ModuleStateFileTests : IDisposable
         Assert.Equal(2, ages.Length);
         Assert.Equal(5_000, ages[0] - ages[1]);
         Assert.InRange(ages[1], 3_602_000, 3_602_000 + 600_000);
+    }
+
+    [Fact]
+    public void Policy_and_starts_outlive_the_process_and_a_boot_holds_what_shall_not_start()
+    {
+        var stored = Some with { Policy = new ModulePolicy { FailoverOff = true, StaysDownAtBoot = true, RestartsMax = 7, RestartWindowMs = 60_000, StartPriority = 1 }, Starts = 3 };
+        var state = new ModuleState(directory.File("modules/m"));
+        state.Save(stored);
+        Assert.Equal(stored, state.Load());
+
+        Assert.True(ModuleState.NoteLostPower(directory.Path, new PowerLossMarker(directory.File("run"))));
+        Assert.Equal(stored with { LostPower = true, HeldAtBoot = true }, state.Load());
+        Assert.False(ModuleState.NoteLostPower(directory.Path, new PowerLossMarker(directory.File("run"))));
     }
 
     [Fact]
