@@ -49,7 +49,9 @@ internal static class SimulationRun
             world.Arbiter.Record.Epoch, world.Resyncs, world.Verified, world.LinkFaults, world.Truth.Continued);
     }
 
-    private static void BecomeWhole(World world)
+    /// <returns>When it was whole.</returns>
+    /// <exception cref="SafetyViolation">Not within the bound, or the copies differ then.</exception>
+    public static long BecomeWhole(World world)
     {
         var healedMs = world.Schedule.NowMs;
         var boundMs = healedMs + WholeAgainDetectionTimes * world.DetectionMs + 60_000;
@@ -68,9 +70,11 @@ internal static class SimulationRun
             world.Desire(true);
         }
 
+        var wholeMs = world.Schedule.NowMs;
         world.GuestWrites = false;
         world.Schedule.RunUntil(world.Schedule.NowMs + 2_000);
         world.Truth.CheckEqual("At the end");
+        return wholeMs;
     }
 
     public static bool Whole(World world) =>
