@@ -106,6 +106,9 @@ public sealed partial class ModuleRuntime
             case RoleEffect.ExtendLease extend:
                 _workload?.Lease(extend.UntilMs);
                 break;
+            case RoleEffect.MayEnd:
+                _mayEnd.TrySetResult();
+                break;
             case RoleEffect.CommandDone done:
                 _history.Add("command.done", done.Succeeded ? "The command has succeeded." : $"The command was not done: {done.Reason}", _traces.TraceId);
                 _history.Ended(done.OperationId, done.Succeeded, done.Reason);

@@ -39,6 +39,7 @@ public sealed partial class ModuleRuntime : IReplicationEvents, IAsyncDisposable
     private readonly Thread _thread;
     private readonly TaskCompletionSource _workloadOff = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private volatile RoleView _view;
+    private readonly TaskCompletionSource _mayEnd = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private readonly TaskCompletionSource _quiet = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private volatile bool _leaving;
     private ObservedVolume? _volume;
@@ -123,6 +124,16 @@ public sealed partial class ModuleRuntime : IReplicationEvents, IAsyncDisposable
     {
         while (_view is not { Role: Role.Stop, Ready: true })
             await Task.Delay(StoppedLookMs).ConfigureAwait(false);
+    }
+
+    /// <summary>Before the end of the process: as SECOND the module leaves the record, so that the primary goes on without a pause. Bounded by the
+    /// machine: two deadlines of the arbiter, then the detection time; and by that much again if the machine's thread is busy.</summary>
+    public async Task LeaveAsync()
+    {
+        Put(new RoleInput.HostStops());
+        var timings = _options.Timings;
+        var deadline = TimeSpan.FromMilliseconds(2 * (2 * timings.ArbiterDeadlineMs + timings.DetectionMs));
+        await Task.WhenAny(_mayEnd.Task, Task.Delay(deadline)).ConfigureAwait(false);
     }
 
     /// <summary>Ends the module on this host: no beacons any more; the VM is stopped within its remaining lease, copies are flushed as far as

@@ -137,7 +137,10 @@ internal sealed class ModuleSlot(string module, string self, IModuleMaker maker)
         if (_leaving is { } leaving)
             await leaving.ConfigureAwait(false);
         else if (_runtime is { } runtime)
+        {
+            await runtime.LeaveAsync().ConfigureAwait(false);
             await runtime.DisposeAsync().ConfigureAwait(false);
+        }
     }
 
     private bool Prepare(DesiredModule desired)

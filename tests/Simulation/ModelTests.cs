@@ -34,13 +34,13 @@ public sealed class ModelServiceTests(ITestOutputHelper output)
 
     public static TheoryData<string> Staying =>
     [
-        "paired: faults=1 losses=1 prompt=1", "paired: faults=1 delays=1 prompt=1", "paired: faults=1 arbitercuts=1",
+        "paired: faults=1 losses=1 prompt=1", "paired: faults=1 delays=1 prompt=1", "paired: faults=1 arbitercuts=1", "leaving:",
         .. ModelSearches.Thorough ? new[] { "paired: faults=1 crashes=1 prompt=1", "paired: faults=1 cuts=1 prompt=1" } : [],
     ];
 
     public static TheoryData<string> Ending =>
     [
-        "paired: faults=1 swaps=1", "joining: writes=1",
+        "paired: faults=1 swaps=1", "joining: writes=1", "leaving:",
         .. ModelSearches.Thorough ? new[] { "paired: faults=1 crashes=1 prompt=1", "paired: faults=1 cuts=1 prompt=1" } : [],
     ];
 
@@ -82,6 +82,7 @@ public sealed class ModelBreakTests(ITestOutputHelper output)
                 { nameof(Sabotage.ExcludeNotAsked), "paired: faults=1 cuts=1 writes=1" },
                 { nameof(Sabotage.SkipActivityLog), "paired: writes=1" },
                 { nameof(Sabotage.OverwrittenBeforeStored), "fresh:" },
+                { nameof(Sabotage.PromiseForgotten), "leaving: faults=1 crashes=1 writes=1 prompt=1" },
             };
             if (ModelSearches.Thorough)
             {

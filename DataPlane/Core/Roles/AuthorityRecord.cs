@@ -37,6 +37,10 @@ public sealed record LocalState(AuthorityRecord Record, DataState DataState, Gui
     /// process that restarts again before it is in sync must still know.</summary>
     public bool LostPower { get; init; }
 
+    /// <summary>The epoch in which this host, as SECOND, promised not to become primary (S9), or 0. It holds in every epoch until this copy has
+    /// been resynced, which needs a record that left it out.</summary>
+    public long PromisedEpoch { get; init; }
+
     /// <summary>Milliseconds since each crash of the workload that counts, oldest first, when this was stored: a limit of restarts outlives the process.
     /// Whoever loads it adds the time since (<see cref="Aged"/>).</summary>
     public ImmutableArray<long> CrashAgesMs
@@ -68,6 +72,7 @@ public sealed record LocalState(AuthorityRecord Record, DataState DataState, Gui
     public bool Equals(LocalState? other) =>
         other is not null && Record == other.Record && DataState == other.DataState && SyncBase == other.SyncBase && PendingSyncBase == other.PendingSyncBase
         && Run == other.Run && LostPower == other.LostPower && Policy == other.Policy && Starts == other.Starts && HeldAtBoot == other.HeldAtBoot
+        && PromisedEpoch == other.PromisedEpoch
         && CrashAgesMs.AsSpan().SequenceEqual(other.CrashAgesMs.AsSpan());
 
     public override int GetHashCode() => HashCode.Combine(Record, DataState, SyncBase, PendingSyncBase, Run, LostPower, CrashAgesMs.Length);

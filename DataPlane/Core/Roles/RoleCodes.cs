@@ -23,6 +23,7 @@ public static class RoleCodes
     public static readonly RoleProblem WaitSilence = new("wait.silence", "The primary is silent", RoleImpact.NotRunning, "No beacon from the recorded primary; the detection time is not over.", NoneIfItClears);
     public static readonly RoleProblem WaitLease = new("wait.lease", "Waits until the peer's lease has certainly ended", RoleImpact.NotRunning, "The peer was last answered, or this host started, less than lease and margin ago.", NoneIfItClears);
     public static readonly RoleProblem WaitTakeover = new("wait.takeover", "Takeover asked", RoleImpact.NotRunning, "The arbiter has not decided yet.", NoneIfItClears + " Otherwise check the control plane.");
+    public static readonly RoleProblem WaitLeft = new("wait.left", "This copy left and may have missed writes", RoleImpact.NotRunning, "This host was shut down while the control plane was away, and promised not to become primary: the peer went on without it.", "Start the other host of the cluster: it holds the newest copy.");
     public static readonly RoleProblem WaitPeerStops = new("wait.peer-stopped", "The primary was stopped by command", RoleImpact.NotRunning, "The wish to stop has reached the primary and not this host.", NoneIfItClears);
 
     public static readonly RoleProblem WaitOtherWanted = new("wait.other-wanted", "The other host is wanted as primary", RoleImpact.NotRunning, "The operator started the module on the other host.", "See what the other host waits for. To let either host run it: pollux module start.");
@@ -37,6 +38,7 @@ public static class RoleCodes
     public static readonly RoleProblem WorkloadStopFails = new("workload.stop-fails", "The VM cannot be stopped", RoleImpact.NotRunning, "The hypervisor does not confirm the end of the VM; it is tried again.", "Check the hypervisor on this host; kill the VM's process if need be.");
 
     public static readonly RoleProblem PeerLost = new("prim.peer-lost", "Peer lost; acknowledgements wait", RoleImpact.WritesHeld, "The peer is silent, does not replicate, or has restarted; the arbiter has not yet confirmed that it is out.", NoneIfItClears + " Otherwise check the control plane and the link between the hosts.");
+    public static readonly RoleProblem PeerLeft = new("prim.peer-left", "Runs without a second copy; the peer was shut down", RoleImpact.NotProtected, "The peer was shut down while the control plane was away, and has promised not to become primary.", "Bring the control plane and the peer back; the resync starts by itself.");
     public static readonly RoleProblem LeaseExpired = new("prim.lease-expired", "Paused without a lease", RoleImpact.Paused, "Neither the peer nor the arbiter can be reached; the peer may take over.", "Mend the link to the peer or to the control plane.");
     public static readonly RoleProblem Joining = new("prim.joining", "The peer is equal and is being recorded as in sync", RoleImpact.NotProtected, "The arbiter has not decided yet.", NoneIfItClears + " Otherwise check the control plane.");
     public static readonly RoleProblem Connecting = new("prim.connecting", "Waits for the peer's replication session", RoleImpact.WritesHeld, "After a swap the former primary has yet to follow.", NoneIfItClears);
@@ -49,15 +51,17 @@ public static class RoleCodes
     public static readonly RoleProblem SecondJoining = new("second.joining", "Equal, waits to be recorded", RoleImpact.NotProtected, "The arbiter has yet to record this host as in sync.", NoneIfItClears + " Otherwise check the control plane.");
     public static readonly RoleProblem SecondSilence = new("second.primary-silent", "The primary is silent", RoleImpact.NotProtected, "No beacon from the primary; the detection time is not over, or the arbiter is away.", NoneIfItClears);
 
+    public static readonly RoleProblem Leaving = new("second.leaving", "This host is shut down", RoleImpact.ByCommand, "The data plane of this host was told to end; the primary is told to go on without it.", Nothing);
+
     public static readonly RoleProblem LocalFault = new("local.fault", "This host's copy cannot be used", RoleImpact.NotRunning, "The local file system or the mount failed; it is tried again after a while.", "Read the cause, mend the disk.");
 
     private static readonly FrozenDictionary<string, RoleProblem> ByCode = new[]
     {
         Stopped, HeldAtBoot, Stopping, Deposed, Alone, Prim, Second,
-        WaitArbiter, WaitRecord, WaitNotInSync, WaitPeerFirst, WaitSilence, WaitLease, WaitTakeover, WaitPeerStops, WaitOtherWanted, FailoverOff,
+        WaitArbiter, WaitRecord, WaitNotInSync, WaitPeerFirst, WaitSilence, WaitLease, WaitTakeover, WaitLeft, WaitPeerStops, WaitOtherWanted, FailoverOff,
         Opening, Leasing, WorkloadStarting, WorkloadFailed, WorkloadShutDown, Restarting, WorkloadStopFails,
-        PeerLost, LeaseExpired, Joining, Connecting, SwapStopping, SwapFlushing, SwapHandover,
-        SecondConnecting, SecondResync, SecondJoining, SecondSilence, LocalFault,
+        PeerLost, PeerLeft, LeaseExpired, Joining, Connecting, SwapStopping, SwapFlushing, SwapHandover,
+        SecondConnecting, SecondResync, SecondJoining, SecondSilence, Leaving, LocalFault,
     }.ToFrozenDictionary(problem => problem.Code);
 
     public static IReadOnlyCollection<RoleProblem> All => ByCode.Values;

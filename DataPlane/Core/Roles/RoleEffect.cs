@@ -73,6 +73,9 @@ public abstract record RoleEffect
     /// VM blocked in I/O can end); cover the directory; then report <see cref="RoleInput.Released"/>.</summary>
     public sealed record Release : RoleEffect;
 
+    /// <summary>After <see cref="RoleInput.HostStops"/>: the peer needs no further word of this host. The process may end.</summary>
+    public sealed record MayEnd : RoleEffect;
+
     public sealed record CommandDone(Guid OperationId, bool Succeeded, string Reason) : RoleEffect;
 
     /// <summary>What operators see changed. <paramref name="Cause"/> says who asked or which event.</summary>

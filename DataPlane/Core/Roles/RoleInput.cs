@@ -30,6 +30,10 @@ public abstract record RoleInput
     /// <summary>The answer to <see cref="RoleEffect.AskArbiter"/> with the same operation id.</summary>
     public sealed record ArbiterAnswered(ArbiterAnswer Answer) : RoleInput;
 
+    /// <summary>The process is told to end: the module leaves this host in order, as far as it can; then <see cref="RoleEffect.MayEnd"/>.
+    /// The wish of the operator stays.</summary>
+    public sealed record HostStops : RoleInput;
+
     public sealed record BeaconReceived(Beacon Beacon) : RoleInput;
 
     public sealed record BeaconAnswered(BeaconAnswer Answer) : RoleInput;
@@ -104,7 +108,17 @@ public enum RoleCommand
 /// <param name="WorkloadRuns">The VM may be executing on the sender.</param>
 public sealed record Beacon(
     Guid Incarnation, long Sequence, Role Role, bool Ready, DataState DataState, AuthorityRecord Record,
-    bool WithoutLease, bool LostPower, bool StopRequested, bool WorkloadRuns);
+    bool WithoutLease, bool LostPower, bool StopRequested, bool WorkloadRuns)
+{
+    /// <summary>The sender's host is shut down: as SECOND it waits, for a short time, to be left out.</summary>
+    public bool Leaves { get; init; }
+
+    /// <summary>The epoch in which the sender has durably promised not to become primary before it was left out and asked in again (S9), or 0.</summary>
+    public long PromisedEpoch { get; init; }
+
+    /// <summary>The sender has heard that promise of the receiver, for the epoch of its record, and goes on without it.</summary>
+    public bool PeerReleased { get; init; }
+}
 
 /// <summary>Names the beacon it answers and both incarnations (rule S8).</summary>
 public sealed record BeaconAnswer(Guid BeaconIncarnation, long BeaconSequence, Guid AnswererIncarnation);

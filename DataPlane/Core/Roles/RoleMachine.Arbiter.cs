@@ -126,6 +126,9 @@ public sealed partial class RoleMachine
         }
 
         cause = Tell(record) ?? cause;
+        recordRenewed = true;
+        if (!sameIncarnation)
+            releasedEpoch = 0; // Its epochs are others.
         Save(State with { Record = record, DataState = data });
 
         // A higher epoch than the expected one decides a compare-and-set either way; a new incarnation voids it (S10).
@@ -163,7 +166,7 @@ public sealed partial class RoleMachine
         {
             // S3: primary only if recorded, and in the set with a copy that is UpToDate. A takeover leaves only itself in the set: a record
             // that has the peer in it too is another's doing (one rebuilt, say), and says nothing of the peer's copy.
-            var granted = Record.Primary == self && Record.Contains(self) && !Record.Contains(peer) && State.DataState == DataState.UpToDate && Record.Epoch > request.ExpectedEpoch;
+            var granted = Record.Primary == self && Record.Contains(self) && !Record.Contains(peer) && State.DataState == DataState.UpToDate && !Promised && Record.Epoch > request.ExpectedEpoch;
             if (granted && State.LostPower)
                 Save(State with { LostPower = false }); // From here on this copy is the truth.
             if (!granted)

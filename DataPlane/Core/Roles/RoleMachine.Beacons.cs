@@ -51,6 +51,7 @@ public sealed partial class RoleMachine
         peerSeenMs = nowMs;
         var stopped = beacon is { StopRequested: true, WorkloadRuns: false, Role: Role.Stop };
         peerStoppedSinceMs = stopped ? peerStoppedSinceMs ?? nowMs : null;
+        HearPromise(beacon);
 
         // Only the recorded primary is answered, and only while this host, by its own record, is not the primary itself. Its epoch may be
         // older than ours if it has yet to learn of its own change.
@@ -91,6 +92,11 @@ public sealed partial class RoleMachine
         var role = phase == Phase.Opening && !Durable ? Role.Wait : View.Role;
         Emit(new RoleEffect.SendBeacon(new Beacon(
             configuration.Incarnation, beaconSequence, role, View.Ready, State.DataState, durableRecord,
-            WithoutLease: IsPrimaryRole(role) && LeaseNeeded && !LeaseValid, State.LostPower, StopRequested: !Wanted, WorkloadMayRun)));
+            WithoutLease: IsPrimaryRole(role) && LeaseNeeded && !LeaseValid, State.LostPower, StopRequested: !Wanted, WorkloadMayRun)
+        {
+            Leaves = hostStops,
+            PromisedEpoch = Durable ? State.PromisedEpoch : 0,
+            PeerReleased = ServesOrOpens && PeerReleased && !peerHolds,
+        }));
     }
 }

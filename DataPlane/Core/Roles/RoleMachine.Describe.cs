@@ -16,7 +16,7 @@ public sealed partial class RoleMachine
     {
         var (role, ready, problem, waits) = phase switch
         {
-            Phase.Stopped => (Role.Stop, true, State is { HeldAtBoot: true, Run: true } ? RoleCodes.HeldAtBoot : RoleCodes.Stopped, null),
+            Phase.Stopped => (Role.Stop, true, hostStops && Wanted ? RoleCodes.Leaving : State is { HeldAtBoot: true, Run: true } ? RoleCodes.HeldAtBoot : RoleCodes.Stopped, null),
             Phase.Waiting => (Role.Wait, false, waitProblem, waitsFor),
             Phase.Claiming => (Role.Wait, false, RoleCodes.WaitTakeover, "the arbiter's decision"),
             Phase.Unfollowing => (Role.Second, false, RoleCodes.SecondSilence, "the end of replication to this host"),
@@ -36,6 +36,8 @@ public sealed partial class RoleMachine
     {
         if (!Wanted)
             return (Role.Second, false, RoleCodes.Stopping, $"{peer} to stop first");
+        if (hostStops)
+            return (Role.Second, false, RoleCodes.Leaving, $"{peer} to go on without this host");
         if (nowMs - primaryAliveMs >= timings.DegradeAfterMs)
             return (Role.Second, false, waitProblem == RoleCodes.FailoverOff ? RoleCodes.FailoverOff : RoleCodes.SecondSilence, waitsFor);
         if (Record.Contains(self) && State.DataState == DataState.UpToDate)
@@ -51,7 +53,7 @@ public sealed partial class RoleMachine
     {
         var waits = work != Work.Off ? "the end of the VM" : "the volume to be shut";
         var problem = stopFails ? RoleCodes.WorkloadStopFails : leaveProblem;
-        var role = leaveProblem == RoleCodes.SwapHandover ? Role.Second : leaveProblem == RoleCodes.Stopping ? Role.Stop : Role.Wait;
+        var role = leaveProblem == RoleCodes.SwapHandover ? Role.Second : leaveProblem == RoleCodes.Stopping || leaveProblem == RoleCodes.Leaving ? Role.Stop : Role.Wait;
         return (role, false, problem, waits);
     }
 
@@ -72,6 +74,8 @@ public sealed partial class RoleMachine
             return (role, false, RoleCodes.WorkloadFailed, workloadReason);
         if (shutDown)
             return (role, false, RoleCodes.WorkloadShutDown, null);
+        if (PeerReleased && work == Work.Running)
+            return (role, false, RoleCodes.PeerLeft, $"the arbiter to exclude {peer}");
         if (peerLost is not null && PeerMayBeMember)
             return (role, false, RoleCodes.PeerLost, $"the arbiter to exclude {peer}: {peerLost}");
         if (work == Work.Off && LeaseNeeded && !LeaseValid)

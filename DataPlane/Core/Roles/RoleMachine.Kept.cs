@@ -20,7 +20,7 @@ public sealed partial class RoleMachine
             return Leave(RoleCodes.Stopping, "The operator wants the module stopped.");
         if (Faulted)
             return Leave(RoleCodes.LocalFault, faultReason);
-        if (Record.Primary == self && Record.Contains(self) && State.DataState == DataState.UpToDate)
+        if (Record.Primary == self && Record.Contains(self) && State.DataState == DataState.UpToDate && !Promised)
             return false;
         return Leave(RoleCodes.Deposed, $"The process restarted, and this host is not the primary any more: {Record}, {State.DataState}.");
     }

@@ -38,8 +38,8 @@ public sealed partial class RoleMachine
     private bool PeerMayBeMember =>
         Record.Contains(peer) || durableRecord.Contains(peer) || joinAskedEpoch == Record.Epoch || joinAskedEpoch == durableRecord.Epoch;
 
-    /// <summary>S8: a recorded ALONE host needs no lease, because nobody can take over.</summary>
-    private bool LeaseNeeded => ServesOrOpens && PeerMayBeMember;
+    /// <summary>S8: a recorded ALONE host needs no lease, because nobody can take over; nor does one whose peer has promised not to (S9).</summary>
+    private bool LeaseNeeded => ServesOrOpens && PeerMayTakeOver;
 
     private bool TurnOpening()
     {
@@ -139,7 +139,17 @@ public sealed partial class RoleMachine
         if (!PeerMayBeMember)
             return TurnAlone();
 
-        peerLost ??= peerHolds ? ReasonToExclude() : $"{peer} is recorded as in sync and is not.";
+        if (PeerReleased && peerHolds)
+        {
+            if (!Durable)
+                return false;
+            cause = $"{peer} is shut down and has promised not to become primary at epoch {Record.Epoch}.";
+            DetachPeer();
+            nextBeaconMs = nowMs;
+            return true;
+        }
+
+        peerLost ??= peerHolds ? ReasonToExclude() : PeerReleased ? $"{peer} has left." : $"{peer} is recorded as in sync and is not.";
         if (peerLost is null)
         {
             if (Durable && engineEpoch != Record.Epoch)
@@ -176,6 +186,8 @@ public sealed partial class RoleMachine
             return $"{peer} has restarted.";
         if (PeerNow is { } now && now.Record == Record && Record.Contains(peer) && now.DataState != DataState.UpToDate)
             return $"{peer} says that its copy is {now.DataState}.";
+        if (PeerNow is { Leaves: true })
+            return $"{peer} is being shut down.";
         if (attached && !sessionUp && nowMs - servingMs >= 2 * timings.DetectionMs)
             return $"No replication session with {peer}.";
 
@@ -208,11 +220,13 @@ public sealed partial class RoleMachine
         if (engineEpoch != Record.Epoch)
         {
             engineEpoch = Record.Epoch;
+            if (!peerHolds)
+                peerLost = null; // It was detached before the record left it out.
             Emit(new RoleEffect.SetEpoch(engineEpoch));
             return true;
         }
 
-        if (!attached && Wanted && PeerNow is { StopRequested: false } beacon && !IsPrimaryRole(beacon.Role))
+        if (!attached && Wanted && PeerNow is { StopRequested: false, Leaves: false } beacon && !IsPrimaryRole(beacon.Role))
         {
             attached = true;
             Emit(new RoleEffect.AttachPeer(Record.Epoch, InSync: false));
@@ -315,7 +329,7 @@ public sealed partial class RoleMachine
         // The peer holds every acknowledged write and this copy perhaps not: it is kept out of promotion. With a peer that is lost (it may
         // have lost power), or a request open that may leave this host as the only member, it counts as a copy that lost power (S2): what a
         // failed flush dropped is gone from it.
-        var outdated = ServesOrOpens && Record.Contains(peer) && peerLost is null && open is null;
+        var outdated = ServesOrOpens && Record.Contains(peer) && peerLost is null && open is null && !PeerReleased;
         Save(State with { LostPower = true, DataState = outdated ? DataState.Outdated : State.DataState });
         Leave(RoleCodes.LocalFault, reason);
     }
@@ -363,7 +377,7 @@ public sealed partial class RoleMachine
         ResetServing();
         peerHolds = false;
         EndSwap(succeeded: leaveProblem == RoleCodes.SwapHandover, cause);
-        phase = Wanted ? Phase.Waiting : Phase.Stopped;
+        phase = Wanted && leaveProblem != RoleCodes.Leaving ? Phase.Waiting : Phase.Stopped;
         return true;
     }
 }

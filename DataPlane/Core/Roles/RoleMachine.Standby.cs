@@ -28,7 +28,7 @@ public sealed partial class RoleMachine
         withholdAnswers = false;
         if (TurnKept())
             return true;
-        if (!Wanted)
+        if (!Wanted || hostStops)
             return false;
         phase = Phase.Waiting;
         return true;
@@ -79,6 +79,8 @@ public sealed partial class RoleMachine
     {
         if (!Wanted && MayStopFollowing())
             return Leave(RoleCodes.Stopping, "The operator wants the module stopped.");
+        if (hostStops)
+            return TurnLeaving();
         if (ForeignRecord)
             LookIfDue();
         if (TurnTarget())
@@ -101,7 +103,7 @@ public sealed partial class RoleMachine
     /// member, has stopped before it asked. A record that leaves out the peer is no handover but a takeover of an earlier process of this
     /// host, whose S8 times may not be over: it is asked anew.</summary>
     private bool HandedOver =>
-        Wanted && Record.Primary == self && Record.Contains(self) && Record.Contains(peer) && State.DataState == DataState.UpToDate;
+        Wanted && Record.Primary == self && Record.Contains(self) && Record.Contains(peer) && State.DataState == DataState.UpToDate && !Promised;
 
     /// <summary>S8: once a takeover is asked nothing is accepted from the old primary; so the replica side is shut before.</summary>
     private bool Unfollow()
@@ -149,6 +151,8 @@ public sealed partial class RoleMachine
         // S3: in the recorded set, and by its own durable state UpToDate.
         if (!Record.Contains(self) || State.DataState != DataState.UpToDate)
             return Wait(RoleCodes.WaitNotInSync, $"{peer} to become primary and to resync this copy ({State.DataState})");
+        if (Promised)
+            return Wait(RoleCodes.WaitLeft, $"{peer} to resync this copy: at epoch {State.PromisedEpoch} this host promised to leave");
         if (OperatorWants(peer) && Record.Contains(peer) && !(PeerNow is { } other && SaysItCannot(other)))
             return Wait(RoleCodes.WaitOtherWanted, $"{peer} to become primary, as the operator wants");
         if (!(Record.Primary == peer ? MayReplacePrimary() : MayBePrimaryAgain()))
@@ -206,7 +210,7 @@ public sealed partial class RoleMachine
             if (SaysItCannot(beacon) && !IsPrimaryRole(beacon.Role) && !beacon.WorkloadRuns)
             {
                 // It says itself that it cannot; S8's times still apply.
-                takeoverReason = $"{peer} cannot run: its copy is {beacon.DataState}{(beacon.LostPower ? ", and it lost power" : "")}.";
+                takeoverReason = $"{peer} cannot run: its copy is {beacon.DataState}{(beacon.LostPower ? ", and it lost power" : "")}{(beacon.PromisedEpoch != 0 ? ", and it has promised to leave" : "")}.";
                 return true;
             }
         }
@@ -221,12 +225,13 @@ public sealed partial class RoleMachine
     private bool FailoverAllowed() =>
         !State.Policy.FailoverOff || Wait(RoleCodes.FailoverOff, $"{peer}, or failover to be switched on: {takeoverReason}");
 
-    private bool SaysItCannot(Beacon beacon) => beacon.DataState != DataState.UpToDate || (beacon.LostPower && !State.LostPower);
+    private bool SaysItCannot(Beacon beacon) =>
+        beacon.DataState != DataState.UpToDate || (beacon.LostPower && !State.LostPower) || beacon.PromisedEpoch != 0;
 
     private bool OperatorWants(string host) => wantedPrimary == host && wantedEpoch == Record.Epoch;
 
     private static bool StayedUpAndAble(Beacon beacon) =>
-        beacon is { LostPower: false, DataState: DataState.UpToDate, StopRequested: false };
+        beacon is { LostPower: false, DataState: DataState.UpToDate, StopRequested: false, PromisedEpoch: 0 };
 
     private bool Wait(RoleProblem problem, string reason)
     {
@@ -303,7 +308,7 @@ public sealed partial class RoleMachine
         if (!targetConfirming)
         {
             targetConfirming = true;
-            Save(State with { DataState = DataState.UpToDate, SyncBase = syncBase, PendingSyncBase = Guid.Empty, LostPower = false });
+            Save(State with { DataState = DataState.UpToDate, SyncBase = syncBase, PendingSyncBase = Guid.Empty, LostPower = false, PromisedEpoch = 0 });
             return true;
         }
 

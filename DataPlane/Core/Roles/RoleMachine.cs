@@ -15,7 +15,7 @@ namespace Pollux.DataPlane.Core.Roles;
 ///    └──────────────── Releasing ◄──stop, swap, deposed, fault──┴────┘   (Releasing ──► Waiting, unless stopped)
 /// </code>
 /// Files: .Arbiter (record, requests), .Beacons (lease, what is known of the peer), .Standby (STOP, WAIT, SECOND), .Primary (ALONE, PRIM),
-/// .Workload (the VM and its stop), .Commands (swap, restart), .Kept (what an earlier process has left), .Describe (what operators see). Not thread-safe: one owner feeds it. Lists are bounded by
+/// .Workload (the VM and its stop), .Commands (swap, restart), .Leaving (a host that is shut down), .Kept (what an earlier process has left), .Describe (what operators see). Not thread-safe: one owner feeds it. Lists are bounded by
 /// constants (S12).
 /// </remarks>
 public sealed partial class RoleMachine
@@ -112,6 +112,7 @@ public sealed partial class RoleMachine
             if (turns == TurnsMax)
                 throw new InvalidOperationException($"The role machine of {configuration.Module} does not settle in phase {phase}.");
 
+        SayMayEnd();
         ShowChange();
         SendBeaconIfDue();
         NextDeadlineMs = Math.Min(dueMs, nextBeaconMs);
@@ -124,6 +125,7 @@ public sealed partial class RoleMachine
             case RoleInput.Tick: break;
             case RoleInput.Desired desired: OnDesired(desired); break;
             case RoleInput.Command command: OnCommand(command); break;
+            case RoleInput.HostStops: OnHostStops(); break;
             case RoleInput.ArbiterAnswered answered: OnArbiterAnswered(answered.Answer); break;
             case RoleInput.BeaconReceived received: OnBeacon(received.Beacon); break;
             case RoleInput.BeaconAnswered answered: OnBeaconAnswered(answered.Answer); break;

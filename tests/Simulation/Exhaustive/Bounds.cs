@@ -36,11 +36,14 @@ internal sealed record Bounds
 
     public int Swaps { get; init; }
 
+    /// <summary>Hosts that are shut down in order; they may come back at any time.</summary>
+    public int Leaves { get; init; }
+
     /// <summary>A host ends what it has to do by itself (store, serve, release, start and stop the VM) before it takes another message. Faults
     /// come in between all the same, and a delay lets time pass before it.</summary>
     public bool Prompt { get; init; }
 
-    public const int Kinds = 10;
+    public const int Kinds = 11;
 
     /// <summary>Reads "faults=2 crashes=1 writes=0"; what is not named is none.</summary>
     /// <exception cref="ArgumentException">A name that is not known, or no number.</exception>
@@ -66,6 +69,7 @@ internal sealed record Bounds
                 "delays" => bounds with { Delays = number },
                 "writes" => bounds with { Writes = number },
                 "swaps" => bounds with { Swaps = number },
+                "leaves" => bounds with { Leaves = number },
                 "prompt" => bounds with { Prompt = number != 0 },
                 _ => throw new ArgumentException($"'{parts[0]}' is not a bound.", nameof(text)),
             };
@@ -74,14 +78,14 @@ internal sealed record Bounds
         return bounds;
     }
 
-    public int[] Left() => [Crashes, PowerLosses, Cuts, ArbiterCuts, Freezes, Losses, Strays, StaleDecisions, Delays, Swaps];
+    public int[] Left() => [Crashes, PowerLosses, Cuts, ArbiterCuts, Freezes, Losses, Strays, StaleDecisions, Delays, Swaps, Leaves];
 
     public override string ToString()
     {
         (string Name, int Number)[] all =
         [
             ("faults", Faults), ("crashes", Crashes), ("powerlosses", PowerLosses), ("cuts", Cuts), ("arbitercuts", ArbiterCuts), ("freezes", Freezes),
-            ("losses", Losses), ("strays", Strays), ("stale", StaleDecisions), ("delays", Delays), ("swaps", Swaps), ("writes", Writes), ("prompt", Prompt ? 1 : 0),
+            ("losses", Losses), ("strays", Strays), ("stale", StaleDecisions), ("delays", Delays), ("swaps", Swaps), ("leaves", Leaves), ("writes", Writes), ("prompt", Prompt ? 1 : 0),
         ];
         return string.Join(' ', all.Where(bound => bound.Number != 0).Select(bound => $"{bound.Name}={bound.Number}"));
     }
@@ -100,4 +104,5 @@ internal enum Budget
     Stale,
     Delay,
     Swap,
+    Leave,
 }

@@ -130,6 +130,7 @@ internal sealed class CanonicalWriter
         Flag(state.HeldAtBoot);
         Flag(state.Policy.FailoverOff);
         Flag(state.Policy.StaysDownAtBoot);
+        Epoch(state.PromisedEpoch);
     }
 
     public void Request(ArbiterRequest? request)
@@ -159,6 +160,9 @@ internal sealed class CanonicalWriter
         Flag(beacon.LostPower);
         Flag(beacon.StopRequested);
         Flag(beacon.WorkloadRuns);
+        Flag(beacon.Leaves);
+        Epoch(beacon.PromisedEpoch);
+        Flag(beacon.PeerReleased);
     }
 
     public void Problem(RoleProblem problem)

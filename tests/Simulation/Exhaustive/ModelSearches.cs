@@ -14,6 +14,8 @@ internal static class ModelSearches
         "paired: faults=1 arbitercuts=1 writes=1",
         "paired: faults=1 cuts=1 prompt=1",
         "paired: faults=1 crashes=1 prompt=1",
+        "paired: faults=1 leaves=1 writes=1 prompt=1",
+        "leaving:",
     ];
 
     /// <summary>All of them within three minutes on two processors.</summary>
@@ -24,6 +26,9 @@ internal static class ModelSearches
         "paired: faults=1 losses=1 writes=1 prompt=1",
         "paired: faults=1 freezes=1 prompt=1",
         "parted: faults=1 strays=1 prompt=1",
+        "leaving: writes=1 prompt=1",
+        "leaving: faults=1 crashes=1 writes=1 prompt=1",
+        "leaving: faults=1 losses=1 writes=1 prompt=1",
     ];
 
     private static readonly string? Wanted = Environment.GetEnvironmentVariable("POLLUX_MODEL");

@@ -16,7 +16,8 @@ internal sealed partial class Pair
         foreach (var member in record.InSync)
         {
             var it = hosts[member[0] - 'a'];
-            if (!IsTrue(it.Copy) || !IsTrue(it.Stable))
+            // S9: what has promised to leave is a member by name only.
+            if (it.Stored.PromisedEpoch == 0 && (!IsTrue(it.Copy) || !IsTrue(it.Stable)))
                 Violate($"S2: {member} is in sync and its copy holds {it.Copy} (stable {it.Stable}); acknowledged is {acknowledged}");
         }
 
@@ -46,6 +47,8 @@ internal sealed partial class Pair
             Violate("S3: the set is empty");
         if (request.Change != RecordChange.Join && !after.InSync.All(record.InSync.Contains))
             Violate($"S3: {request.By} is made a member by {request.Change}");
+        if (request.Change == RecordChange.Takeover && hosts[request.By[0] - 'a'].Stored.PromisedEpoch != 0)
+            Violate($"S3: {request.By} takes over with a promise to leave");
         if (request.Change == RecordChange.Takeover && hosts[request.By[0] - 'a'].Stored.DataState != DataState.UpToDate && record.Epoch > 1)
             Violate($"S3: {request.By} takes over with a stored state of {hosts[request.By[0] - 'a'].Stored.DataState}");
     }
@@ -58,7 +61,7 @@ internal sealed partial class Pair
             Violate($"S1: {Names[host]} acknowledges in epoch {epoch} after {Names[acknowledgedBy]} in epoch {acknowledgedEpoch}");
         (acknowledgedEpoch, acknowledgedBy) = (epoch, host);
         foreach (var member in record.InSync)
-            if (hosts[member[0] - 'a'].Stable != written)
+            if (hosts[member[0] - 'a'].Stable != written && hosts[member[0] - 'a'].Stored.PromisedEpoch == 0)
                 Violate($"S2: {Names[host]} acknowledges {written}; the member {member} has {hosts[member[0] - 'a'].Stable} stable");
         if (written != inDoubt)
             Violate($"S2: {Names[host]} acknowledges {written}, which a VM has found undone since");

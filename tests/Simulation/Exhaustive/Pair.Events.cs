@@ -30,7 +30,7 @@ internal sealed partial class Pair
     }
 
     private static bool IsOwn(PairEvent item) => item.What is
-        What.Stored or What.VolumeServed or What.FollowingEnds or What.VolumeReleased or What.Quiesced or What.VmBegins or What.VmEnds;
+        What.Stored or What.VolumeServed or What.FollowingEnds or What.VolumeReleased or What.Quiesced or What.VmBegins or What.VmEnds or What.ProcessEnds;
 
     /// <summary>What the calm schedule does: whatever is possible, and time when nothing is; the end of faults, if they may end.</summary>
     public PairEvent? Calm(List<PairEvent> events, bool faultsEnd)
@@ -80,6 +80,8 @@ internal sealed partial class Pair
             events.Add(new PairEvent(What.VmBegins, host));
         if (it.VmStopAsked)
             events.Add(new PairEvent(What.VmEnds, host));
+        if (it.MayEnd)
+            events.Add(new PairEvent(What.ProcessEnds, host));
         if (session is { TargetOpen: true, Frame: not 0 } && session.Source != host && !peer.CutTowardsPeer && it.Follows)
             events.Add(new PairEvent(What.FrameApplied, host));
         if (it.Writing != 0 && it.Serves && !it.IoFrozen && MayEndWrite(host))
@@ -197,5 +199,7 @@ internal sealed partial class Pair
 
         if (Has(Budget.Swap) && it.Role?.View is { Role: Role.Prim, Ready: true })
             events.Add(new PairEvent(What.SwapAsked, host));
+        if (Has(Budget.Leave) && it.Up && it.Role!.View.Role == Role.Second)
+            events.Add(new PairEvent(What.HostStops, host));
     }
 }

@@ -69,6 +69,11 @@ internal sealed partial class Pair
                 Spend(Budget.Swap);
                 Feed(host, new RoleInput.Command(NewName(), RoleCommand.Swap));
                 break;
+            case What.HostStops:
+                Spend(Budget.Leave);
+                Feed(host, new RoleInput.HostStops());
+                break;
+            case What.ProcessEnds: ProcessDies(host, it.Unstored.Length); break;
             case What.StrayDecided:
                 var stray = strays[happens.Choice];
                 strays = Without(strays, happens.Choice);

@@ -189,6 +189,8 @@ internal sealed partial class Pair
         var recovered = it.Stored;
         if (sabotage == Sabotage.PromoteOutdated && recovered.DataState is DataState.Outdated or DataState.Inconsistent)
             recovered = recovered with { DataState = DataState.UpToDate, Record = recovered.Record with { InSync = [Names[host]] } };
+        if (sabotage == Sabotage.PromiseForgotten)
+            recovered = recovered with { PromisedEpoch = 0 };
         it.Role = new RoleMachine(
             new RoleConfiguration("m", Names[host], Names[Other(host)], timings, it.Incarnation, it.Booted, NameForMachine), recovered, nowMs);
         it.RoleOwned = true;

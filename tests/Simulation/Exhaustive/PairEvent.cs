@@ -15,6 +15,7 @@ internal enum What
     Quiesced,
     VmBegins,
     VmEnds,
+    ProcessEnds,
     FrameApplied,
     WriteEnds,
 
@@ -51,6 +52,7 @@ internal enum What
     StaleDecision,
     TimePassesTooSoon,
     SwapAsked,
+    HostStops,
 }
 
 /// <param name="Host">0 or 1; what it belongs to.</param>

@@ -64,6 +64,9 @@ internal sealed class PairHost
     public long FollowEpoch;
     public bool Releasing;
 
+    /// <summary>Was told to end, and has no more to say.</summary>
+    public bool MayEnd;
+
     // On the way from this host.
     public bool CutTowardsPeer;
     public bool CutFromArbiter;
@@ -87,7 +90,7 @@ internal sealed class PairHost
         Role = null;
         Unstored = [];
         Confirmed = null;
-        Frozen = Opening = Serves = Holds = IoFrozen = QuiesceAsked = Quiesced = Follows = FollowEnding = Releasing = VmStopAsked = false;
+        Frozen = Opening = Serves = Holds = IoFrozen = QuiesceAsked = Quiesced = Follows = FollowEnding = Releasing = VmStopAsked = MayEnd = false;
         Attach = Attach.No;
         Epoch = Writing = FollowEpoch = 0;
         Requests = [];
@@ -128,6 +131,7 @@ internal sealed class PairHost
         to.Flag(FollowEnding);
         to.Epoch(FollowEpoch);
         to.Flag(Releasing);
+        to.Flag(MayEnd);
         to.Flag(CutTowardsPeer);
         to.Flag(CutFromArbiter);
         to.Number(Beacons.Length);

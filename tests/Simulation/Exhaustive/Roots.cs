@@ -22,6 +22,14 @@ internal static class Roots
         return pair.After(new PairEvent(What.LinkCut)).After(new PairEvent(What.LinkCut, 1));
     }
 
+    /// <summary>PRIM and SECOND, the arbiter out of reach of both, and SECOND has just been told to end.</summary>
+    public static Pair Leaving(Sabotage sabotage)
+    {
+        var pair = Paired(sabotage);
+        pair.Allow(new Bounds { Faults = 3, ArbiterCuts = 2, Leaves = 1 });
+        return pair.After(new PairEvent(What.ArbiterCut)).After(new PairEvent(What.ArbiterCut, 1)).After(new PairEvent(What.HostStops, 1));
+    }
+
     /// <summary>Reads "paired: faults=1 cuts=1": where it begins, and the bounds.</summary>
     public static Pair Parse(string search, Sabotage sabotage)
     {
@@ -32,7 +40,8 @@ internal static class Roots
             "joining" => Joining(sabotage),
             "paired" => Paired(sabotage),
             "parted" => Parted(sabotage),
-            _ => throw new ArgumentException($"A search begins fresh, joining, paired or parted, not {parts[0]}.", nameof(search)),
+            "leaving" => Leaving(sabotage),
+            _ => throw new ArgumentException($"A search begins fresh, joining, paired, parted or leaving, not {parts[0]}.", nameof(search)),
         };
         root.Allow(Bounds.Parse(parts[1]));
         return root;

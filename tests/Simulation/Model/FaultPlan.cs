@@ -27,7 +27,7 @@ internal sealed class FaultPlan(World world)
     {
         var host = random.Of(world.Hosts);
         var shortMs = random.Between(50, 3 * world.DetectionMs);
-        switch (random.Between(0, 31))
+        switch (random.Between(0, 33))
         {
             case 0: world.Cut(host, shortMs); break;
             case 1:
@@ -88,8 +88,21 @@ internal sealed class FaultPlan(World world)
                 world.Schedule.After(shortMs, () => world.SetPolicy(ModulePolicy.Default));
                 break;
             case 31 when random.Chance(500): BootHeld(host, shortMs); break;
+            case 32:
+            case 33: Leave(host); break;
             case 15 when random.Chance(100): host.Feed(new RoleInput.LocalFault("I/O error")); break;
         }
+    }
+
+    /// <summary>A host is shut down, SECOND if there is one; without the arbiter it has to promise to leave, and is back before or after it.</summary>
+    private void Leave(SimHost host)
+    {
+        var leaver = host.Machine?.View.Role == Role.Prim ? host.Peer : host;
+        if (random.Chance(600))
+            world.Arbiter.Away(random.Between(500, 5 * world.DetectionMs));
+        leaver.StopInOrder();
+        world.Schedule.After(random.Between(100, 5 * world.DetectionMs), leaver.Start);
+        world.Schedule.After(5 * world.DetectionMs, leaver.Start);
     }
 
     private void BreakLinks(SimHost host)

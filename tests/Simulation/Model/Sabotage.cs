@@ -23,6 +23,9 @@ internal enum Sabotage
     /// <summary>Beacons are answered although this host is about to take over (breaks S8).</summary>
     AnswerWhileClaiming,
 
+    /// <summary>A promise to leave is forgotten with the process (breaks S9).</summary>
+    PromiseForgotten,
+
     /// <summary>The VM is not paused and the guard does not kill when the lease ends (breaks S8).</summary>
     NoPause,
 

@@ -111,14 +111,14 @@ internal sealed class SimHost
         if (Vm.Kept)
             Vm.Claimed(Engine);
         bootedSinceRun = false;
-        Say($"process starts; {Stored.Record}, {Stored.DataState}{(Stored.LostPower ? ", lost power" : "")}");
+        Say($"process starts; {Stored.Record}, {Stored.DataState}{(Stored.LostPower ? ", lost power" : "")}{(Stored.PromisedEpoch != 0 ? $", promised to leave at {Stored.PromisedEpoch}" : "")}");
         Feed(Desired);
     }
 
     private LocalState Recovered() =>
         world.Sabotage == Sabotage.PromoteOutdated && Stored.DataState is DataState.Outdated or DataState.Inconsistent
             ? Stored with { DataState = DataState.UpToDate, Record = Stored.Record with { InSync = [Name] } }
-            : Stored;
+            : world.Sabotage == Sabotage.PromiseForgotten ? Stored with { PromisedEpoch = 0 } : Stored;
 
     public void Crash(string why)
     {
@@ -139,6 +139,14 @@ internal sealed class SimHost
         Engine = null;
         Machine = null;
         Vm.ProcessDied();
+    }
+
+    /// <summary>As by SIGTERM: the machine says when the process may end, or it is ended.</summary>
+    public void StopInOrder()
+    {
+        Say("is told to end");
+        Feed(new RoleInput.HostStops());
+        After(4 * world.DetectionMs, () => Crash("process is ended"));
     }
 
     public void LosePower()
@@ -263,6 +271,7 @@ internal sealed class SimHost
             case RoleEffect.StopWorkload stop: Vm.Stop(stop.GraceMs); break;
             case RoleEffect.PauseWorkload: Vm.Pause(); break;
             case RoleEffect.ResumeWorkload: Vm.Resume(); break;
+            case RoleEffect.MayEnd: After(0, () => Crash("process ends")); break;
             case RoleEffect.ExtendLease lease: Vm.Lease(lease.UntilMs); break;
             case RoleEffect.CommandDone done: Say($"command {(done.Succeeded ? "done" : "given up")}: {done.Reason}"); break;
             case RoleEffect.RoleChanged changed:

@@ -50,7 +50,9 @@ internal static class SimulationRun
     }
 
     /// <summary>Everything is healed: the pair becomes whole within the bound, and its copies are equal.</summary>
-    public static void BecomeWhole(World world)
+    /// <returns>When it was whole.</returns>
+    /// <exception cref="SafetyViolation">Not within the bound, or the copies differ then.</exception>
+    public static long BecomeWhole(World world)
     {
         var healedMs = world.Schedule.NowMs;
         var boundMs = healedMs + WholeAgainDetectionTimes * world.DetectionMs + 60_000;
@@ -69,9 +71,11 @@ internal static class SimulationRun
             world.Desire(true);
         }
 
+        var wholeMs = world.Schedule.NowMs;
         world.GuestWrites = false;
         world.Schedule.RunUntil(world.Schedule.NowMs + 2_000);
         world.Truth.CheckEqual("At the end");
+        return wholeMs;
     }
 
     public static bool Whole(World world) =>

@@ -66,7 +66,7 @@ internal sealed class Truth(World world)
         foreach (var (cell, _) in operation.Changes)
         {
             // S2: applied by every member.
-            foreach (var member in lost ? [] : world.Members)
+            foreach (var member in lost ? [] : world.Heirs)
                 Require(cell.MayBe(cell.Now(member.Disk), operation.Number),
                     $"S2: {host.Name} acknowledged {operation}; member {member.Name} holds {cell.Now(member.Disk)} in {cell}");
             cell.ChangeAcknowledged(operation.Number, lost);
@@ -89,7 +89,7 @@ internal sealed class Truth(World world)
         foreach (var (cell, number) in flush.MakesStable)
         {
             // S2: on stable storage of every member.
-            foreach (var member in world.Members)
+            foreach (var member in world.Heirs)
                 Require(cell.MayBeStable(cell.Stable(member.Disk), number),
                     $"S2: {host.Name} acknowledged a flush of change {number} of {cell}; member {member.Name} has {cell.Stable(member.Disk)} stable");
             cell.FlushAcknowledged(number);
@@ -113,7 +113,7 @@ internal sealed class Truth(World world)
     public void UnflushedLost(SimHost host)
     {
         var asked = joinAsked.Peer == host && joinAsked.Epoch == world.Arbiter.Record.Epoch;
-        if (!world.Members.Contains(host) && !asked && host.Peer.Engine is not { HoldsForPeer: true })
+        if (!world.Heirs.Contains(host) && !asked && host.Peer.Engine is not { HoldsForPeer: true })
             return;
         foreach (var cell in world.Layout.Cells)
             cell.MemberLostUnflushed();
@@ -130,7 +130,7 @@ internal sealed class Truth(World world)
             Require(cell.MayBe(value), $"S2/S6: the VM starts on {host.Name} and reads {value} in {cell}; allowed are {cell.Allowed}");
             // Left by a VM before: the range lock keeps this one from reading it before it has ended. And a member that has lost power, and is
             // not left out yet, may go first when this host dies: what it holds may be read then.
-            var lostByMember = world.Members.Any(member => member != host && member.UnflushedLostMs >= 0 && cell.Now(member.Disk) != value);
+            var lostByMember = world.Heirs.Any(member => member != host && member.UnflushedLostMs >= 0 && cell.Now(member.Disk) != value);
             if (host.Engine?.InFlight(cell) == true)
                 continue;
             cell.Found(value);
@@ -171,9 +171,11 @@ internal sealed class Truth(World world)
         Require(after.Epoch == before.Epoch + 1, $"S1: epoch {before.Epoch} became {after.Epoch}");
         Require(after.InSync.Length > 0, "S3: the set is empty");
         Require(request.Change == ArbiterChange.Join || after.InSync.All(before.InSync.Contains), "S3: a change other than a join added a member");
-        if (request.Change == ArbiterChange.Takeover)
-            Require(world.Host(request.By).Stored.DataState == DataPlane.Core.Roles.DataState.UpToDate,
-                $"S3: {request.By} took over with a stored state of {world.Host(request.By).Stored.DataState}");
+        if (request.Change != ArbiterChange.Takeover)
+            return;
+        var stored = world.Host(request.By).Stored;
+        Require(stored.DataState == DataPlane.Core.Roles.DataState.UpToDate, $"S3: {request.By} took over with a stored state of {stored.DataState}");
+        Require(stored.PromisedEpoch == 0, $"S3: {request.By} took over with a promise to leave of epoch {stored.PromisedEpoch}");
     }
 
     /// <summary>S6: both copies are equal, apart from what is being written.</summary>

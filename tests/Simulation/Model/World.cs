@@ -87,6 +87,9 @@ internal sealed class World
     /// <summary>By the arbiter's record, as it truly is.</summary>
     public IEnumerable<SimHost> Members => Hosts.Where(host => Arbiter.Record.InSync.Contains(host.Name));
 
+    /// <summary>Members that may become primary: one that has promised to leave cannot, until it has been resynced (S9).</summary>
+    public IEnumerable<SimHost> Heirs => Members.Where(host => host.Stored.PromisedEpoch == 0);
+
     /// <summary>Every code that a host has shown.</summary>
     public HashSet<string> CodesSeen { get; } = [];
 

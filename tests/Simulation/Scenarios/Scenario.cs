@@ -159,7 +159,7 @@ internal sealed class Scenario
     {
         RoleInput.ArbiterAnswered answered => $"arbiter: {answered.Answer.Outcome} {answered.Answer.Record}",
         RoleInput.BeaconReceived { Beacon: var b } =>
-            $"beacon {b.Role} {b.DataState} [{b.Record}]{(b.WithoutLease ? " without lease" : "")}{(b.LostPower ? " lost power" : "")}{(b.StopRequested ? " stop requested" : "")}",
+            $"beacon {b.Role} {b.DataState} [{b.Record}]{(b.WithoutLease ? " without lease" : "")}{(b.LostPower ? " lost power" : "")}{(b.StopRequested ? " stop requested" : "")}{TellLeaving(b)}",
         RoleInput.BeaconAnswered => "beacon answered",
         RoleInput.StateSaved => "saved",
         RoleInput.Desired desired => $"Desired {{ Run = {desired.Run} }}",
@@ -171,11 +171,14 @@ internal sealed class Scenario
         _ => input.ToString(),
     };
 
+    private static string TellLeaving(Beacon b) =>
+        $"{(b.Leaves ? " leaves" : "")}{(b.PromisedEpoch != 0 ? $" promised {b.PromisedEpoch}" : "")}{(b.PeerReleased ? " peer released" : "")}";
+
     private static string Tell(RoleEffect effect) => effect switch
     {
-        RoleEffect.SaveState save => $"save [{save.State.Record}] {save.State.DataState}{(save.State.Run ? " run" : "")}{(save.State.LostPower ? " lost-power" : "")}",
+        RoleEffect.SaveState save => $"save [{save.State.Record}] {save.State.DataState}{(save.State.Run ? " run" : "")}{(save.State.LostPower ? " lost-power" : "")}{(save.State.PromisedEpoch != 0 ? $" promised {save.State.PromisedEpoch}" : "")}",
         RoleEffect.AskArbiter ask => $"ask {ask.Request.Change} at epoch {ask.Request.ExpectedEpoch} (request {BitConverter.ToInt64(ask.Request.OperationId.ToByteArray(), 8)})",
-        RoleEffect.SendBeacon { Beacon: var b } => $"beacon {b.Role}{(b.Ready ? " ready" : "")} {b.DataState} [{b.Record}]{(b.WithoutLease ? " without lease" : "")}{(b.StopRequested ? " stop requested" : "")}{(b.WorkloadRuns ? " runs" : "")}",
+        RoleEffect.SendBeacon { Beacon: var b } => $"beacon {b.Role}{(b.Ready ? " ready" : "")} {b.DataState} [{b.Record}]{(b.WithoutLease ? " without lease" : "")}{(b.StopRequested ? " stop requested" : "")}{(b.WorkloadRuns ? " runs" : "")}{TellLeaving(b)}",
         RoleEffect.RoleChanged changed => $"{changed.Role} {(changed.Ready ? "ready" : "transient")} {changed.Code}: {changed.Cause}",
         RoleEffect.ExtendLease { UntilMs: long.MaxValue } => "lease: none needed",
         RoleEffect.ExtendLease lease => $"lease until {lease.UntilMs}",

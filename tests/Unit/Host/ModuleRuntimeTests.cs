@@ -250,6 +250,32 @@ public sealed class ModuleRuntimeTests : IAsyncDisposable
     }
 
     [Fact]
+    public async Task A_second_that_is_shut_down_ends_when_its_stored_promise_was_heard()
+    {
+        var record = new AuthorityRecord(_incarnation, 5, Peer, [Self, Peer]);
+        await FollowAsync(record, 5);
+        var left = _runtime.LeaveAsync();
+        await UntilAsync(() =>
+        {
+            SendBeacon(record);
+            return _around.Sent is { PromisedEpoch: 5 };
+        }, "the promise");
+        Assert.Equal(5, _around.Saved!.PromisedEpoch);
+        Assert.False(left.IsCompleted);
+        SendBeacon(record, released: true);
+        await UntilAsync(() => left.IsCompleted, "the end");
+        Assert.Equal((Role.Stop, "second.leaving"), (_runtime.View.Role, _runtime.View.Code));
+    }
+
+    [Fact]
+    public async Task A_primary_that_is_shut_down_need_not_wait()
+    {
+        await RunAloneAsync();
+        await _runtime.LeaveAsync().WaitAsync(_patience.Token);
+        Assert.True(_around.Sent!.Leaves);
+    }
+
+    [Fact]
     public async Task A_release_that_fails_is_tried_again_and_shown()
     {
         await RunAloneAsync();
@@ -343,11 +369,11 @@ public sealed class ModuleRuntimeTests : IAsyncDisposable
         await UntilAsync(() => _runtime.View.Role == Role.Second, "SECOND");
     }
 
-    private void SendBeacon(AuthorityRecord record)
+    private void SendBeacon(AuthorityRecord record, bool released = false)
     {
         _lastBeaconMs = Interlocked.Read(ref _nowMs);
         _runtime.Put(new RoleInput.BeaconReceived(new Beacon(
-            Guid.Parse("11111111-1111-4111-8111-111111111111"), ++_beacon, Role.Prim, true, DataState.UpToDate, record, false, false, false, true)));
+            Guid.Parse("11111111-1111-4111-8111-111111111111"), ++_beacon, Role.Prim, true, DataState.UpToDate, record, false, false, false, true) { PeerReleased = released }));
     }
 
     private async Task RunAloneAsync()
@@ -449,6 +475,10 @@ public sealed class ModuleRuntimeTests : IAsyncDisposable
 
         public volatile bool Refuses;
 
+        public volatile LocalState? Saved;
+
+        public volatile Beacon? Sent;
+
         public volatile int CoverFaults;
 
         public volatile int StopFollowingFaults;
@@ -479,6 +509,7 @@ public sealed class ModuleRuntimeTests : IAsyncDisposable
         {
             Saving = true;
             Storing?.Wait();
+            Saved = state;
             test._steps.Enqueue("save");
         }
 
@@ -518,9 +549,7 @@ public sealed class ModuleRuntimeTests : IAsyncDisposable
         {
         }
 
-        public void Send(string module, Beacon beacon)
-        {
-        }
+        public void Send(string module, Beacon beacon) => Sent = beacon;
 
         public void Answer(string module, BeaconAnswer answer) => Interlocked.Exchange(ref Answered, answer.BeaconSequence);
 
