@@ -19,6 +19,7 @@ internal sealed unsafe class TlsLayer : ILinkLayer
 
     private readonly Func<X509Certificate2, bool> _isTrusted;
     private readonly long _recordsPerKey;
+    private readonly int _descriptor;
     private nint _ssl;
     private long _records;
     private bool _owesWrite;
@@ -27,7 +28,7 @@ internal sealed unsafe class TlsLayer : ILinkLayer
     /// <param name="isTrusted">Judges the peer's certificate; the peer hears of a refusal.</param>
     public TlsLayer(TlsCredentials credentials, int descriptor, bool accepts, Func<X509Certificate2, bool> isTrusted)
     {
-        (_isTrusted, _recordsPerKey) = (isTrusted, credentials.RecordsPerKey);
+        (_isTrusted, _recordsPerKey, _descriptor) = (isTrusted, credentials.RecordsPerKey, descriptor);
         var flags = LoopNative.FileControl(descriptor, LoopNative.GetFlags, 0);
         if (flags < 0 || LoopNative.FileControl(descriptor, LoopNative.SetFlags, flags | LoopNative.NonBlocking) < 0)
             throw new IOException($"fcntl: {Errno.Describe(Marshal.GetLastPInvokeError())}");
@@ -94,29 +95,17 @@ internal sealed unsafe class TlsLayer : ILinkLayer
 
     public nint Send(LoopNative.IoVector* vectors, int count)
     {
-        nint total = 0;
+        long bytes = 0;
         for (var i = 0; i < count; i++)
-        {
-            var next = (byte*)vectors[i].Base;
-            var left = (long)vectors[i].Length;
-            while (left > 0)
-            {
-                RenewKey();
-                var taken = OpenSsl.Write(_ssl, next, (int)Math.Min(left, int.MaxValue));
-                if (taken <= 0)
-                {
-                    _owesWrite = true;
-                    Check(taken, OpenSsl.ErrorWantWrite);
-                    return total > 0 ? total : -1;
-                }
-                _owesWrite = false;
-                _records += (taken + RecordBytesMax - 1) / RecordBytesMax;
-                next += taken;
-                left -= taken;
-                total += taken;
-            }
-        }
-        return total;
+            bytes += (long)vectors[i].Length;
+        // The library sends each record by a call of its own; corked, they leave in packets as large as without TLS.
+        var corks = bytes > RecordBytesMax;
+        if (corks)
+            Cork(1);
+        var sent = SendRecords(vectors, count);
+        if (corks)
+            Cork(0);
+        return sent;
     }
 
     public int Receive(byte* buffer, int bytes)
@@ -171,6 +160,35 @@ internal sealed unsafe class TlsLayer : ILinkLayer
             return 0;
         }
     }
+
+    private nint SendRecords(LoopNative.IoVector* vectors, int count)
+    {
+        nint total = 0;
+        for (var i = 0; i < count; i++)
+        {
+            var next = (byte*)vectors[i].Base;
+            var left = (long)vectors[i].Length;
+            while (left > 0)
+            {
+                RenewKey();
+                var taken = OpenSsl.Write(_ssl, next, (int)Math.Min(left, int.MaxValue));
+                if (taken <= 0)
+                {
+                    _owesWrite = true;
+                    Check(taken, OpenSsl.ErrorWantWrite);
+                    return total > 0 ? total : -1;
+                }
+                _owesWrite = false;
+                _records += (taken + RecordBytesMax - 1) / RecordBytesMax;
+                next += taken;
+                left -= taken;
+                total += taken;
+            }
+        }
+        return total;
+    }
+
+    private void Cork(int on) => _ = LoopNative.SetSocketOption(_descriptor, LoopNative.ProtocolTcp, LoopNative.TcpCork, &on, sizeof(int));
 
     /// <summary>This direction's key only: the other end renews its own. A record that the socket has not taken goes first.</summary>
     private void RenewKey()
