@@ -120,7 +120,7 @@ public sealed partial class ClusterGrain
     /// <summary>Whether no host that may yet report can have a module that nobody here knows: it would be told to release it. An operator who has
     /// confirmed a record without a host has judged that host to be gone; the other one has the modules of the pair.</summary>
     private bool IsComplete =>
-        !Progress.Confirmed.IsEmpty || (Silent.IsEmpty && (_state.Value.Hosts.Length == ClusterMembership.HostsMax || !_state.Value.Rebuilt));
+        !Progress.Confirmed.IsEmpty || (Silent.IsEmpty && _state.Value.Hosts.Length == ClusterMembership.HostsMax);
 
     private ImmutableArray<string> Silent => _state.Value.Hosts.RemoveAll(host => Progress.Reports.Any(report => report.Host == host));
 

@@ -34,7 +34,8 @@ public sealed partial class ClusterGrain : Grain, IClusterGrain
     {
         if ((GrainKey.Check("cluster", Name) ?? ClusterMembership.Policy(policy)) is { } problem) return Outcome.Refused(problem);
         var existed = _state.Exists;
-        if (!existed) await _state.SaveAsync(new ClusterState { Policy = policy, Generation = _generation.Number });
+        // After a declared restore also this one waits until both hosts have said what they have: they may be older than the database.
+        if (!existed) await _state.SaveAsync(new ClusterState { Policy = policy });
         // Also for one that exists: a crash may have come between the two writes.
         await GrainFactory.GetGrain<IFleetGrain>(IFleetGrain.Key).EnlistAsync(Name);
         return existed ? Outcome.Refused(Problems.ClusterExists(Name)) : Outcome.Done;

@@ -29,14 +29,21 @@ public static class Joining
         Uri server, string token, string dataDirectory, ImmutableArray<string> addresses, CancellationToken cancel)
     {
         var store = new IdentityStore(dataDirectory);
+        var parsed = JoinToken.Parse(token);
         if (store.Exists)
         {
             using var present = store.Load();
-            throw new IdentityException("host.already-joined",
-                $"This machine is already host {present.Host}. A machine belongs to one cluster; to join another, remove its data in {dataDirectory} first.");
+            if (present.Host != parsed.Host)
+            {
+                throw new IdentityException("host.already-joined",
+                    $"This machine is already host {present.Host}. A machine belongs to one cluster; to join another, remove its data in {dataDirectory} first.");
+            }
+
+            // The same host anew: its certificate ran out, or the control plane has another authority. Its modules stay.
+            if (addresses.IsEmpty)
+                addresses = present.Addresses;
         }
 
-        var parsed = JoinToken.Parse(token);
         using var deadline = CancellationTokenSource.CreateLinkedTokenSource(cancel);
         deadline.CancelAfter(Deadline);
         try

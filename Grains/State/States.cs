@@ -25,7 +25,7 @@ public sealed record ClusterState
     [Id(1)] public ImmutableArray<string> Hosts { get; init; } = [];
     [Id(2)] public ImmutableArray<ModuleEntry> Modules { get; init; } = [];
 
-    /// <summary>The newest generation that the cluster was made in or recovered for.</summary>
+    /// <summary>The newest generation that the cluster was recovered for; 0 if there was none.</summary>
     [Id(3)] public long Generation { get; init; }
 
     /// <summary>What is known so far of the newest recovery; null when it is done.</summary>

@@ -169,6 +169,29 @@ public sealed class RecoveryTests
         Assert.Equal("host.certificate-replaced", (await new PlayedHost(() => own.Grains, pair.A.Key).OpenAsync("another key")).Problem?.Code);
     }
 
+    /// <summary>Without the authority's keys hosts join anew, into a cluster that an operator has made again.</summary>
+    [Fact]
+    public async Task Hosts_that_join_a_cluster_made_again_after_a_declared_loss_are_asked_before_they_are_told_anything()
+    {
+        await using var own = await StartAsync();
+        var pair = await Pair.CreateAsync(() => own.Grains);
+        await pair.ModuleAsync();
+        var record = await MirroredAsync(pair);
+        await own.LoseDatabaseAsync();
+        Assert.Null((await pair.Cluster.CreateAsync(ClusterPolicy.Default)).Problem);
+        // A replaced host, which knows nothing, comes first: that must not look as if there were nothing to know.
+        await pair.B.JoinAsync(await pair.Cluster.AddHostAsync("b"));
+        await pair.B.ConnectAsync();
+        await pair.B.RecoverAsync(null);
+        Assert.Equal("cluster.recovering", (await pair.Module("web").CreateAsync(Pair.Spec(), Guid.NewGuid())).Problem?.Code);
+        await pair.A.JoinAsync(await pair.Cluster.AddHostAsync("a"));
+        await pair.A.ConnectAsync();
+        await pair.A.RecoverAsync("b", Memory(record));
+        Assert.Equal("record.unconfirmed", Assert.Single((await pair.Cluster.ReadAsync())!.Recovery!.Problems).Code);
+        Assert.Null((await pair.Cluster.ConfirmRecordAsync("web", "a", record.Epoch)).Problem);
+        Assert.Equal("web", GrainKey.NameOf(Assert.Single((await pair.B.DesiredAsync()).Modules).Module));
+    }
+
     private static Task<TestGrainHost> StartAsync() => TestGrainHost.StartAsync(options => options.NeedsFile = true);
 
     private static ModuleMemory Memory(RecordView? record, ModuleSpec? spec = null, string name = "web", bool run = true) =>

@@ -79,13 +79,33 @@ public sealed class PolluxPair : IAsyncDisposable
     }
 
     /// <summary>Starts <c>pollux server</c>, the first time or again on the same data.</summary>
-    public async Task StartServerAsync()
+    /// <param name="options">More options of <c>pollux server</c>.</param>
+    public async Task StartServerAsync(params string[] options)
     {
         var control = Machines.Control;
         _server = control.Spawn("pollux-server",
-            ["dotnet", _serverProgram, "server", "--listen", $"0.0.0.0:{Port}", "--advertise", control.Address.ToString(), "--advertise", "ctl"], Quiet);
+            ["dotnet", _serverProgram, "server", "--listen", $"0.0.0.0:{Port}", "--advertise", control.Address.ToString(), "--advertise", "ctl", .. options], Quiet);
         await _server.WaitForLineAsync("pollux server ready", ReadyMax);
         _api ??= new PolluxApi(ServerAddress, control.OnMachine("/var/lib/pollux"));
+    }
+
+    /// <summary>Ends the control plane hard, and takes its database away: the authority and its keys stay.</summary>
+    /// <param name="into">An empty folder that gets the files; null: they are lost.</param>
+    public async Task TakeDatabaseAsync(string? into = null)
+    {
+        await Server.KillAsync();
+        foreach (var file in Directory.GetFiles(Machines.Control.OnMachine("/var/lib/pollux"), "pollux.db*"))
+            if (into is null)
+                File.Delete(file);
+            else
+                File.Move(file, Path.Combine(into, Path.GetFileName(file)));
+    }
+
+    /// <summary>Puts files of <see cref="TakeDatabaseAsync"/> in place of a database that is gone; they stay where they are as well.</summary>
+    public void PutDatabase(string from)
+    {
+        foreach (var file in Directory.GetFiles(from, "pollux.db*"))
+            File.Copy(file, Path.Combine(Machines.Control.OnMachine("/var/lib/pollux"), Path.GetFileName(file)));
     }
 
     /// <summary>Starts <c>pollux-host run</c> and waits until it has reached the control plane.</summary>

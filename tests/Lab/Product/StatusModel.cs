@@ -8,7 +8,8 @@ public sealed record FleetStatus(IReadOnlyList<ClusterStatus>? Clusters)
     public static readonly JsonSerializerOptions Json = new(JsonSerializerDefaults.Web);
 }
 
-public sealed record ClusterStatus(string Name, long DetectionMs, IReadOnlyList<HostStatus>? Hosts, IReadOnlyList<ModuleStatus>? Modules);
+public sealed record ClusterStatus(string Name, long DetectionMs, IReadOnlyList<HostStatus>? Hosts, IReadOnlyList<ModuleStatus>? Modules,
+    IReadOnlyList<ProblemStatus>? Problems = null);
 
 public sealed record HostStatus(string Name, bool Connected);
 

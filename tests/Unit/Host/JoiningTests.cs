@@ -55,6 +55,16 @@ public sealed class JoiningTests : IDisposable
     }
 
     [Fact]
+    public async Task The_same_host_joins_again_with_a_new_key_and_keeps_its_addresses()
+    {
+        await using var gateway = await SigningGatewayAsync("c1/a");
+        using var first = await Joining.JoinAsync(gateway.Address, Token("c1/a", _authority), _directory, ["10.1.0.1", "10.2.0.1"], _patience.Token);
+        using var second = await Joining.JoinAsync(gateway.Address, Token("c1/a", _authority), _directory, [], _patience.Token);
+        Assert.NotEqual(first.Certificate.Thumbprint, second.Certificate.Thumbprint);
+        Assert.Equal(["10.1.0.1", "10.2.0.1"], second.Addresses.ToArray());
+    }
+
+    [Fact]
     public async Task A_server_of_another_authority_than_the_tokens_never_sees_the_token()
     {
         using var other = new TestAuthority();
