@@ -56,6 +56,13 @@ public readonly record struct FrameHeader(FrameKind Kind, FrameFlags Flags, int 
     public static bool HoldsFrame(ReadOnlySpan<byte> received) =>
         received.Length >= SizeBytes && BinaryPrimitives.ReadInt32LittleEndian(received[4..]) <= received.Length - SizeBytes;
 
+    /// <summary>What the header at the start says of the frame's length, with the header; bytes. Null if there is no whole header, or if it says
+    /// more than a frame may have.</summary>
+    public static int? LengthAt(ReadOnlySpan<byte> received) =>
+        received.Length >= SizeBytes && BinaryPrimitives.ReadInt32LittleEndian(received[4..]) is >= 0 and <= PayloadBytesMax and var payloadBytes
+            ? SizeBytes + payloadBytes
+            : null;
+
     /// <summary>Looks for one frame at the start of <paramref name="received"/>. Never throws, whatever the bytes are.</summary>
     /// <param name="chain">From <see cref="FrameChain.Expected"/> of the receiving direction.</param>
     public static FrameDecode TryDecode(ReadOnlySpan<byte> received, uint chain, out FrameHeader header, out ReadOnlySpan<byte> payload)

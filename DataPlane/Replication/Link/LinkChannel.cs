@@ -12,6 +12,10 @@ internal sealed unsafe class LinkChannel : ILoopSource, IDisposable
     private const int ReceiveBytesMax = 2 * (FrameHeader.SizeBytes + FrameHeader.PayloadBytesMax);
     private const int VectorsMax = 64;
 
+    /// <summary>Frames from this length on are received each by itself, so that no part of the next has to be moved behind it: one more
+    /// call costs less than that copy.</summary>
+    private const int LongFrameBytes = 128 << 10;
+
     private readonly LinkConnection _connection;
     private readonly SendQueue _queue;
     private FrameChain _arrived;
@@ -19,6 +23,7 @@ internal sealed unsafe class LinkChannel : ILoopSource, IDisposable
     private byte[] _receive = GC.AllocateUninitializedArray<byte>(ReceiveBytesStart, pinned: true);
     private int _start;
     private int _end;
+    private int _longFrameBytes;
     private bool _full;
     private bool _parting;
     private bool _more;
@@ -109,8 +114,8 @@ internal sealed unsafe class LinkChannel : ILoopSource, IDisposable
         {
             _more = false;
             MakeRoom();
-            var room = _receive.Length - _end;
-            var got = _connection.Transport.Receive(Received(_end), room);
+            var wanted = Wanted();
+            var got = _connection.Transport.Receive(Received(_end), wanted);
             if (got < 0)
                 return false;
             if (got == 0)
@@ -119,7 +124,7 @@ internal sealed unsafe class LinkChannel : ILoopSource, IDisposable
                 return false;
             }
             LastReceivedMs = Environment.TickCount64;
-            _more = got == room;
+            _more = got == wanted;
             if (_parting)
                 _start = _end = 0;
             else
@@ -150,6 +155,7 @@ internal sealed unsafe class LinkChannel : ILoopSource, IDisposable
                 _arrived.Next();
                 payloadOffset = _start + FrameHeader.SizeBytes;
                 _start = payloadOffset + header.PayloadBytes;
+                _longFrameBytes = FrameHeader.SizeBytes + header.PayloadBytes is >= LongFrameBytes and var longBytes ? longBytes : 0;
                 return true;
             case FrameDecode.Incomplete:
                 return false;
@@ -223,6 +229,16 @@ internal sealed unsafe class LinkChannel : ILoopSource, IDisposable
             _queue.Sent(sent);
         }
         return true;
+    }
+
+    /// <summary>The most that is asked for now, bytes: up to the end of a long frame that has begun, or that is expected because the last one
+    /// was long.</summary>
+    private int Wanted()
+    {
+        var heldBytes = _end - _start;
+        var room = _receive.Length - _end;
+        var frameBytes = FrameHeader.LengthAt(_receive.AsSpan(_start, heldBytes)) ?? _longFrameBytes;
+        return frameBytes >= LongFrameBytes && frameBytes > heldBytes ? Math.Min(room, frameBytes - heldBytes) : room;
     }
 
     /// <summary>Moves the rest of a frame to the front, and grows the buffer for a frame that is longer.</summary>

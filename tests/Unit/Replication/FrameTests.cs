@@ -41,6 +41,19 @@ public class FrameTests
     }
 
     [Fact]
+    public void The_length_of_a_frame_is_known_from_its_whole_header_and_only_if_it_may_be()
+    {
+        var frame = new byte[FrameHeader.SizeBytes];
+        BitConverter.TryWriteBytes(frame.AsSpan(4), 100);
+        Assert.Equal(FrameHeader.SizeBytes + 100, FrameHeader.LengthAt(frame));
+        Assert.Null(FrameHeader.LengthAt(frame.AsSpan(0, FrameHeader.SizeBytes - 1)));
+        BitConverter.TryWriteBytes(frame.AsSpan(4), FrameHeader.PayloadBytesMax + 1);
+        Assert.Null(FrameHeader.LengthAt(frame));
+        BitConverter.TryWriteBytes(frame.AsSpan(4), -1);
+        Assert.Null(FrameHeader.LengthAt(frame));
+    }
+
+    [Fact]
     public void A_length_over_the_limit_is_refused_before_its_payload_is_waited_for()
     {
         var frame = new byte[FrameHeader.SizeBytes];

@@ -21,7 +21,7 @@ public class LinkChannelTests
     {
         using var pair = await Pair.ConnectAsync(encrypted);
         var random = new SeededRandom(11);
-        var sizes = Enumerable.Range(0, 400).Select(i => i % 37 == 0 ? FrameHeader.DataBytesMax : random.Below(40_000)).ToArray();
+        var sizes = Enumerable.Range(0, 400).Select(i => i % 37 < 4 ? FrameHeader.DataBytesMax - (i % 3 * 100_000) : random.Below(40_000)).ToArray();
         var sums = new List<uint>();
         var arrived = new TaskCompletionSource();
         var breaches = new List<string>();
