@@ -101,6 +101,7 @@ public sealed partial class MirrorModuleGrain
     private async Task FollowFailbackAsync()
     {
         var state = _state.Value;
+        if (NotActive() is not null) return;
         if (state.Spec?.PolicyInForce is not { Preferred: { } name } policy || state.Record is not { Primary: { } primary } record) return;
         var preferred = GrainKey.Of(GrainKey.ClusterOf(Key), name);
         var facts = new FailbackFacts(
