@@ -64,7 +64,7 @@ public sealed partial class MirrorModuleGrain
         if (state.Run != run)
             state = WithHistory(state with { Run = run }, run ? "start" : "stop", Asker, $"{AskerInWords} wants the module {(run ? "to run" : "stopped")}.");
         // Each start counts: a host that stays down after a boot waits for the next one. And it is for either host.
-        if (run) state = state with { Starts = state.Starts + 1, Wanted = null };
+        if (run) state = state with { Starts = NextStart(state), Wanted = null };
         if (state != _state.Value) await _state.SaveAsync(state);
         await HintHostsAsync();
         return Outcome.Done;
@@ -203,7 +203,7 @@ public sealed partial class MirrorModuleGrain
     {
         if (await EndOfAsync(command) is not var (succeeded, reason) || _state.Value.Command?.OperationId != command.OperationId) return;
         var ended = WithEnd(_state.Value, succeeded, reason);
-        await _state.SaveAsync(command.Kind == StopStartCommand.Kind ? ended with { Run = true, Starts = ended.Starts + 1 } : ended);
+        await _state.SaveAsync(command.Kind == StopStartCommand.Kind ? ended with { Run = true, Starts = NextStart(ended) } : ended);
         LogCommandEnded(Key, command.Kind, succeeded, reason);
         await HintHostsAsync();
     }

@@ -54,7 +54,7 @@ public sealed partial class MirrorModuleGrain
                 if (_state.Value.Command is { } open) return new Placement("nothing", Problems.CommandOpen(Key, open.Kind));
                 var started = _state.Value with
                 {
-                    Run = true, Starts = _state.Value.Starts + 1, Wanted = new WantedPrimary(wanted, _state.Value.Record!.Epoch),
+                    Run = true, Starts = NextStart(_state.Value), Wanted = new WantedPrimary(wanted, _state.Value.Record!.Epoch),
                 };
                 await _state.SaveAsync(WithHistory(started, "start", Asker, $"{AskerInWords} wants the module to run on {host}."));
                 await HintHostsAsync();
@@ -68,6 +68,9 @@ public sealed partial class MirrorModuleGrain
     }
 
     public Task<Outcome> FullResyncAsync(Guid operationId) => BeginAsync(operationId, FullResyncCommand.Kind, FullResyncCommand.MayBegin);
+
+    /// <summary>By the clock where that is further on: hosts compare it with what they know, also after the control plane was restored or built anew.</summary>
+    private long NextStart(MirrorModuleState state) => Math.Max(state.Starts + 1, NowUnixMs);
 
     private bool HasSeen(Guid operationId) =>
         _state.Value.Command?.OperationId == operationId || _state.Value.CommandEnds.Any(end => end.OperationId == operationId);
@@ -98,6 +101,7 @@ public sealed partial class MirrorModuleGrain
     private async Task FollowFailbackAsync()
     {
         var state = _state.Value;
+        if (NotActive() is not null) return;
         if (state.Spec?.PolicyInForce is not { Preferred: { } name } policy || state.Record is not { Primary: { } primary } record) return;
         var preferred = GrainKey.Of(GrainKey.ClusterOf(Key), name);
         var facts = new FailbackFacts(

@@ -25,6 +25,7 @@ public sealed partial class MirrorModuleGrain
         {
             case RecoveryStep.Decided step:
                 await _state.SaveAsync(Recovered(state, step, recovery.Generation));
+                FailbackIfPreferred();
                 LogChanged(Key, "recovered", "operator", step.Record.Epoch, step.Record.Primary, string.Join(',', step.Record.InSync));
                 return new ModuleRecovered(Entry(_state.Value.Spec!), false, null);
             case RecoveryStep.Wait { Problem: var problem } when !(problem.Code == Problems.RecordForgottenCode && Forgets(recovery)):

@@ -139,7 +139,7 @@ public sealed record DesiredModule(
     /// <summary>Absent: what the host knows holds on.</summary>
     public ModulePolicyMessage? Policy { get; init; }
 
-    /// <summary>How often the module was started by command.</summary>
+    /// <summary>Grows with each start by command.</summary>
     public long Starts { get; init; }
 
     /// <summary>At a start: the host that shall become primary, <c>cluster/host</c>, while the record is at <see cref="WantedEpoch"/>; null: either.</summary>

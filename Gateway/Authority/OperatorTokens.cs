@@ -70,9 +70,22 @@ public sealed class OperatorTokens
         if (Directory.Exists(_named))
         {
             foreach (var path in Directory.EnumerateFiles(_named).Where(path => GrainKey.IsName(Path.GetFileName(path))).Order(StringComparer.Ordinal).Take(NamedMax))
-                if (File.ReadAllText(path).Trim() is { Length: > 0 } token) tokens.Add((Path.GetFileName(path), Hash(token)));
+                if (TokenOf(path) is { Length: > 0 } token) tokens.Add((Path.GetFileName(path), Hash(token)));
         }
         return _read = new Read(changed, tokens.ToImmutable());
+    }
+
+    /// <summary>Null if the file was removed meanwhile.</summary>
+    private static string? TokenOf(string path)
+    {
+        try
+        {
+            return File.ReadAllText(path).Trim();
+        }
+        catch (FileNotFoundException)
+        {
+            return null;
+        }
     }
 
     private static string NewToken() => Base64Url.EncodeToString(RandomNumberGenerator.GetBytes(32));

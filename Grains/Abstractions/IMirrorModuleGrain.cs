@@ -136,7 +136,7 @@ public sealed record ModuleOrder(
     [property: Id(5)] CommandOrder? Command,
     [property: Id(6)] VerifyWish? Verify = null)
 {
-    /// <summary>How often the module was started by command.</summary>
+    /// <summary>Grows with each start by command.</summary>
     [Id(20)] public long Starts { get; init; }
 
     [Id(21)] public WantedPrimary? Wanted { get; init; }

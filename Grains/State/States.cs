@@ -93,7 +93,7 @@ public sealed record MirrorModuleState
     /// <summary>The newest generation that the module was made in or recovered for.</summary>
     [Id(40)] public long Generation { get; init; }
 
-    /// <summary>How often the module was started by command.</summary>
+    /// <summary>Grows with each start by command.</summary>
     [Id(20)] public long Starts { get; init; }
     [Id(21)] public WantedPrimary? Wanted { get; init; }
 

@@ -56,7 +56,7 @@ public sealed record LocalState(AuthorityRecord Record, DataState DataState, Gui
         init => field = value ?? ModulePolicy.Default; // States of earlier versions have none.
     } = ModulePolicy.Default;
 
-    /// <summary>Starts by command that this host has obeyed: a newer one ends <see cref="HeldAtBoot"/>.</summary>
+    /// <summary>The newest start by command that this host has obeyed: a newer one ends <see cref="HeldAtBoot"/>.</summary>
     public long Starts { get; init; }
 
     /// <summary>The host has booted since the last start by command, and the policy wants the module down until the next one.</summary>

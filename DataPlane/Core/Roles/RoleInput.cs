@@ -15,7 +15,7 @@ public abstract record RoleInput
         /// <summary>Null: the one that is known holds on.</summary>
         public ModulePolicy? Policy { get; init; }
 
-        /// <summary>How often the module was started by command.</summary>
+        /// <summary>Grows with each start by command.</summary>
         public long Starts { get; init; }
 
         /// <summary>At a start: the host that the operator wants to be the primary, while the record is at <see cref="WantedEpoch"/>. Null: either.</summary>

@@ -13,7 +13,7 @@ public sealed class PlacementTests(ControlPlaneHost host) : IClassFixture<Contro
         await SayAsync(pair, "STOP", "STOP");
         Assert.Equal("start", (await module.PlaceAsync(Guid.NewGuid(), "b")).Begun);
         var order = Assert.Single((await pair.A.DesiredAsync()).Modules);
-        Assert.Equal((true, new WantedPrimary(pair.B.Key, record.Epoch), 2L), (order.Run, order.Wanted, order.Starts));
+        Assert.Equal((true, new WantedPrimary(pair.B.Key, record.Epoch)), (order.Run, order.Wanted));
         Assert.True((await module.ArbitrateAsync(pair.Call(pair.B, "takeover", record))).Granted);
         Assert.Null(Assert.Single((await pair.A.DesiredAsync()).Modules).Wanted);
         Assert.Equal("nothing", (await module.PlaceAsync(Guid.NewGuid(), "b")).Begun);
@@ -28,10 +28,11 @@ public sealed class PlacementTests(ControlPlaneHost host) : IClassFixture<Contro
         await module.SetRunAsync(false);
         await SayAsync(pair, "STOP", "STOP");
         await module.PlaceAsync(Guid.NewGuid(), "b");
+        var before = Assert.Single((await pair.A.DesiredAsync()).Modules).Starts;
         await module.SetRunAsync(true);
         var order = Assert.Single((await pair.A.DesiredAsync()).Modules);
         Assert.Null(order.Wanted);
-        Assert.Equal(3, order.Starts);
+        Assert.True(order.Starts > before && order.Starts >= DateTimeOffset.UtcNow.AddMinutes(-1).ToUnixTimeMilliseconds());
     }
 
     [Fact]

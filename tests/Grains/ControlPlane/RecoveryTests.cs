@@ -55,7 +55,10 @@ public sealed class RecoveryTests
         await using var own = await StartAsync();
         var pair = await Pair.CreateAsync(() => own.Grains);
         await pair.ModuleAsync();
-        var spec = Pair.Spec("/vms/db", "db") with { Resync = new ResyncPolicy(1, 2), FurtherDirectories = ["/vms/db-log"] };
+        var spec = Pair.Spec("/vms/db", "db") with
+        {
+            Resync = new ResyncPolicy(1, 2), FurtherDirectories = ["/vms/db-log"], Policy = ModulePolicy.Default with { FailoverOff = true, Preferred = "b" },
+        };
         await pair.ModuleAsync("db", spec);
         var record = await MirroredAsync(pair);
         var other = (await pair.Module("db").ReadAsync()).Record!;
@@ -79,7 +82,7 @@ public sealed class RecoveryTests
         Assert.Equal((record.Epoch + 1, record.Primary, true), (view.Record!.Epoch, view.Record.Primary, view.Run));
         var rebuilt = await pair.Module("db").ReadAsync();
         Assert.Equal((2L, null, false, "/vms/db-log"), (rebuilt.Record!.Epoch, rebuilt.Record.Primary, rebuilt.Run, rebuilt.Spec!.Directories[1]));
-        Assert.Equal(spec.Resync, rebuilt.Spec.Resync);
+        Assert.Equal((spec.Resync, spec.Policy), (rebuilt.Spec.Resync, rebuilt.Spec.Policy));
         Assert.True((await pair.B.DesiredAsync()).Version > 70);
         Assert.True((await pair.Module("web").ArbitrateAsync(pair.Call(pair.B, "takeover", view.Record))).Granted);
         Assert.Null((await pair.Module("web").SwapAsync(Guid.NewGuid())).Problem is { Code: "cluster.recovering" } problem ? problem : null);

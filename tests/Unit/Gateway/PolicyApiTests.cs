@@ -48,7 +48,7 @@ public sealed class PolicyApiTests(RunningServer server) : IClassFixture<Running
             Assert.Contains("place.not-in-sync", refused.Error, StringComparison.Ordinal);
             Assert.Equal(0, (await server.CommandAsync("module", "second", key, "--host", "b")).Code);
             var told = await b.ReceiveAsync<DesiredState>(state => state.Modules is [{ Run: true }]);
-            Assert.Equal((a.Host, record.Epoch, 1L), (told.Modules[0].WantedPrimary, told.Modules[0].WantedEpoch, told.Modules[0].Starts));
+            Assert.Equal((a.Host, record.Epoch, true), (told.Modules[0].WantedPrimary, told.Modules[0].WantedEpoch, told.Modules[0].Starts > 0));
 
             await a.SendAsync(new ArbitrationRequest(Guid.NewGuid(), key, record.Incarnation, record.Epoch, "takeover", a.Host, b.Host, null));
             Assert.Equal("granted", (await a.ReceiveAsync<ArbitrationAnswer>()).Outcome);
