@@ -81,6 +81,7 @@ public sealed partial class ModuleRuntime
                 "Look at the load of the disks of both hosts and of the link between them; guests are held back already as far as that helps."));
         }
 
+        problems.AddRange(_options.HostProblems());
         problems.AddRange(ModuleVerify.Problems(Module, verify));
         return problems.ToImmutable();
     }

@@ -73,7 +73,11 @@ public sealed partial class ModuleRuntime : IReplicationEvents, IAsyncDisposable
             var definition = Path.Combine(options.Directories[0], vm.DefinitionFile);
             // Half of the margin is for pausing by the hypervisor, then the guard halts; the rest covers drift and the halt itself.
             _workload = new WorkloadRunner(options.Module, vm.Domain, options.Hypervisor, options.Guard, options.Timings.MarginMs / 2,
-                cancel => ReadDefinitionAsync(definition, cancel), OnWorkload, OnWorkloadNoted, options.NowMs, options.KeptVm);
+                cancel => ReadDefinitionAsync(definition, cancel), OnWorkload, OnWorkloadNoted, options.NowMs, options.KeptVm)
+            {
+                Fencing = options.Fencing,
+                IoIsHeld = () => _engine.Status.HeldOperations > 0,
+            };
         }
 
         options.Front.Failed += OnFrontFailed;
