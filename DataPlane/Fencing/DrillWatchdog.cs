@@ -26,6 +26,9 @@ public sealed class DrillWatchdog : IWatchdogDevice
         {
             throw new WatchdogException($"{path} cannot be written: {e.Message}", e);
         }
+
+        // As a device is stopped when it is taken.
+        Disarm();
     }
 
     public long TimeoutMs { get; }
