@@ -1,5 +1,6 @@
 using System.Diagnostics;
 using System.Globalization;
+using Pollux.Lab;
 using Pollux.Lab.Machines;
 using Pollux.Lab.Product;
 
