@@ -1,4 +1,5 @@
 using System.CommandLine;
+using Pollux.DataPlane.Fencing;
 using Pollux.DataPlane.Guard;
 using Pollux.DataPlane.Identity;
 using Pollux.DataPlane.Modules;
@@ -65,6 +66,7 @@ public static class HostCommandLine
         root.Subcommands.Add(LocalCommands.MakeVerify(RunDirectory, GuardedAsync));
         root.Subcommands.Add(LocalCommands.MakeResyncLimits(RunDirectory, GuardedAsync));
         root.Subcommands.Add(ChangeAddresses());
+        root.Subcommands.Add(FencingCommand.Make(Data, GuardedAsync));
         root.Subcommands.Add(OlderCopyCommand.Make(Data, GuardedAsync));
         root.Subcommands.Add(Guard());
         var parsed = root.Parse(args);
@@ -166,12 +168,22 @@ public static class HostCommandLine
     {
         var path = new Option<string>("--lock") { Required = true, HelpName = "FILE" };
         var socket = new Option<string>("--socket") { Required = true, HelpName = "FILE" };
-        var command = new Command("guard", "Internal: lets no VM execute without a lease, and keeps VMs and mounts for the next data plane.") { path, socket };
+        var watchdog = new Option<string?>("--watchdog") { HelpName = "FILE" };
+        var watchdogSeconds = new Option<int>("--watchdog-seconds") { DefaultValueFactory = static _ => WatchdogOptions.TimeoutSecondsDefault };
+        var watchdogStatus = new Option<string?>("--watchdog-status") { HelpName = "FILE" };
+        var stopSeconds = new Option<int>("--stop-seconds") { DefaultValueFactory = static _ => FencingOptions.StopSecondsDefault };
+        var command = new Command("guard", "Internal: lets no VM execute without a lease, and keeps VMs and mounts for the next data plane.")
+        {
+            path, socket, watchdog, watchdogSeconds, watchdogStatus, stopSeconds,
+        };
         command.Hidden = true;
         command.SetAction(parsed =>
         {
             using var only = GuardProcess.Lock(parsed.GetRequiredValue(path));
-            var guard = new GuardProcess(() => BootClock.NowMs, GuardProcess.OrphanMsMax);
+            var fed = parsed.GetValue(watchdog) is { } device && parsed.GetValue(watchdogStatus) is { } status
+                ? new GuardWatchdog(new WatchdogOptions(device, parsed.GetValue(watchdogSeconds)), status)
+                : null;
+            var guard = new GuardProcess(() => BootClock.NowMs, GuardProcess.OrphanMsMax, fed, parsed.GetValue(stopSeconds) * 1000L);
             GuardSocket.Listen(parsed.GetRequiredValue(socket), guard);
             guard.Run();
             return Done;

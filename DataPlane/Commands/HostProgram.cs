@@ -1,6 +1,7 @@
 using System.Net.Sockets;
 using System.Runtime.InteropServices;
 using Pollux.DataPlane.Control;
+using Pollux.DataPlane.Fencing;
 using Pollux.DataPlane.Guard;
 using Pollux.DataPlane.Hypervisor;
 using Pollux.DataPlane.Identity;
@@ -23,6 +24,7 @@ internal static class HostProgram
     public static async Task RunAsync(HostIdentity identity, DataPlaneOptions options, CancellationToken cancel)
     {
         CheckMachine();
+        var fencingOptions = LoadFencing(options);
         ThreadPool.GetMinThreads(out _, out var completionThreads);
         ThreadPool.SetMinThreads(PoolThreadsMin, completionThreads);
         Directory.CreateDirectory(options.DataDirectory);
@@ -48,12 +50,16 @@ internal static class HostProgram
         });
         using var cancelled = cancel.Register(() => ended.TrySetResult());
 
-        using var guard = new GuardClient(() => GuardClient.OwnProgram(guardLock, guardSocket), guardSocket, earlier);
+        var watchdogStatus = Path.Combine(options.RunDirectory, WatchdogStatus.FileName);
+        (WatchdogOptions, string, int)? watchdog = fencingOptions.Watchdog is { } one ? (one, watchdogStatus, fencingOptions.StopSeconds) : null;
+        using var guard = new GuardClient(() => GuardClient.OwnProgram(guardLock, guardSocket, watchdog), guardSocket, earlier);
+        var fencing = new HostFencing(fencingOptions, watchdogStatus, guard.Fence, () => BootClock.NowMs);
+        await using var fencingEnds = fencing.ConfigureAwait(false);
         var hypervisor = new LibvirtHypervisor(Environment.GetEnvironmentVariable("LIBVIRT_DEFAULT_URI") is { Length: > 0 } uri ? uri : "qemu:///system");
         await using (hypervisor.ConfigureAwait(false))
         {
             hypervisor.Start();
-            var host = new DataPlaneHost(identity, options, hypervisor, guard, earlier, lostPower);
+            var host = new DataPlaneHost(identity, options, hypervisor, guard, fencing, earlier, lostPower);
             await using (host.ConfigureAwait(false))
             {
                 try
@@ -105,6 +111,18 @@ internal static class HostProgram
             throw new HostStartException("host.not-root", "pollux-host needs root: it mounts file systems and keeps trusted attributes. Run it with sudo or by systemd.");
         if (!File.Exists("/dev/fuse"))
             throw new HostStartException("host.no-fuse", "There is no /dev/fuse on this machine. Load the module: modprobe fuse.");
+    }
+
+    private static FencingOptions LoadFencing(DataPlaneOptions options)
+    {
+        try
+        {
+            return FencingOptions.Load(options.DataDirectory);
+        }
+        catch (FormatException e)
+        {
+            throw new HostStartException("host.fencing", e.Message, e);
+        }
     }
 
     /// <summary>A host that cannot note a loss of power in every module's state must not start: it would forget it (rule S2).</summary>

@@ -1,7 +1,9 @@
 using System.ComponentModel;
 using System.Diagnostics;
+using System.Globalization;
 using System.Net.Sockets;
 using Microsoft.Win32.SafeHandles;
+using Pollux.DataPlane.Fencing;
 using Pollux.DataPlane.Telemetry;
 
 namespace Pollux.DataPlane.Guard;
@@ -38,6 +40,8 @@ public sealed class GuardClient : IGuard, IMountHolder, IDisposable
     private readonly HashSet<string> _unsaidMounts = [];
     private readonly Thread _writer;
     private Socket? _connected;
+    private string? _fence;
+    private bool _fenceUnsaid;
     private bool _broken;
     private bool _stopping;
     private bool _leaving;
@@ -55,10 +59,21 @@ public sealed class GuardClient : IGuard, IMountHolder, IDisposable
 
     /// <summary>Starts this program as a guard.</summary>
     /// <param name="lockPath">See <see cref="GuardProcess.Lock"/>.</param>
-    public static ProcessStartInfo OwnProgram(string lockPath, string socketPath)
+    /// <param name="watchdog">Null: none. With where its <see cref="WatchdogStatus"/> goes, and how long a killed VM may take to go.</param>
+    public static ProcessStartInfo OwnProgram(
+        string lockPath, string socketPath, (WatchdogOptions Options, string StatusPath, int StopSeconds)? watchdog = null)
     {
         var program = Environment.ProcessPath!;
         string[] arguments = ["guard", "--lock", lockPath, "--socket", socketPath];
+        if (watchdog is var (options, statusPath, stopSeconds))
+        {
+            arguments =
+            [
+                .. arguments, "--watchdog", options.Device, "--watchdog-seconds", options.TimeoutSeconds.ToString(CultureInfo.InvariantCulture),
+                "--watchdog-status", statusPath, "--stop-seconds", stopSeconds.ToString(CultureInfo.InvariantCulture),
+            ];
+        }
+
         if (Path.GetFileNameWithoutExtension(program) == "dotnet")
             arguments = [Path.Combine(AppContext.BaseDirectory, "pollux-host.dll"), .. arguments];
         return new ProcessStartInfo(program, arguments)
@@ -75,6 +90,16 @@ public sealed class GuardClient : IGuard, IMountHolder, IDisposable
     public void Hold(HeldMount mount) => Say(_mounts, _unsaidMounts, mount.Key, mount);
 
     public void Release(string key) => Unsay(_mounts, _unsaidMounts, key);
+
+    /// <summary>Has the guard no longer feed its watchdog, so that this host is reset; null: feed it again. Not for a guard without one.</summary>
+    public void Fence(string? reason)
+    {
+        lock (_gate)
+        {
+            (_fence, _fenceUnsaid) = (reason, true);
+            Monitor.Pulse(_gate);
+        }
+    }
 
     /// <summary>The end for good: the guard kills what was not forgotten, closes the mounts, and ends.</summary>
     public void Dispose() => End(leaving: true);
@@ -128,6 +153,7 @@ public sealed class GuardClient : IGuard, IMountHolder, IDisposable
                     _broken = false;
                     _unsaidDomains.UnionWith(_domains.Keys);
                     _unsaidMounts.UnionWith(_mounts.Keys);
+                    _fenceUnsaid = _fence is not null;
                 }
 
                 var watch = new Thread(() => Watch(socket)) { IsBackground = true, Name = "guard-watch" };
@@ -198,7 +224,7 @@ public sealed class GuardClient : IGuard, IMountHolder, IDisposable
             lock (_gate)
             {
                 var due = false;
-                while (_unsaidDomains.Count == 0 && _unsaidMounts.Count == 0 && !_stopping && !_broken && !due)
+                while (_unsaidDomains.Count == 0 && _unsaidMounts.Count == 0 && !_fenceUnsaid && !_stopping && !_broken && !due)
                     due = !Monitor.Wait(_gate, AliveEvery) && _domains.Count > 0;
                 if (_broken)
                     return _stopping;
@@ -208,6 +234,9 @@ public sealed class GuardClient : IGuard, IMountHolder, IDisposable
                     words.Add((_domains.TryGetValue(name, out var domain) ? GuardLines.Lease(domain) : GuardLines.Forget(name), []));
                 foreach (var name in _unsaidMounts)
                     words.Add(_mounts.TryGetValue(name, out var mount) ? (GuardLines.Hold(mount), mount.Descriptors) : (GuardLines.Release(name), []));
+                if (_fenceUnsaid)
+                    words.Add((GuardLines.Fence + _fence, []));
+                _fenceUnsaid = false;
                 _unsaidDomains.Clear();
                 _unsaidMounts.Clear();
                 stopping = _stopping;

@@ -43,6 +43,10 @@ internal static class GuardLines
     public static string Hold(HeldMount mount) => string.Create(CultureInfo.InvariantCulture,
         $"hold {mount.Connection.Number} {mount.Connection.Negotiated.KernelMinor} {mount.Connection.Negotiated.Minor} {(ulong)mount.Connection.Negotiated.Flags} {mount.Connection.Negotiated.WriteBytesMax} {mount.Key} {mount.Path}");
 
+    /// <summary>With a reason: the watchdog is not to be fed any more, so that this host is reset. Without one: taken back. For a guard that has a
+    /// watchdog only; older ones do not know the line.</summary>
+    public const string Fence = "fence ";
+
     public static string Release(string key) => "release " + key;
 
     /// <exception cref="FormatException">Not such a line, or without its descriptors.</exception>

@@ -23,7 +23,9 @@ namespace Pollux.DataPlane.Guard;
 /// knows what comes of it: it is waited for and killed, since libvirt's daemon goes on with the start.
 /// </remarks>
 /// <param name="orphanMsMax">See <see cref="OrphanMsMax"/>.</param>
-public sealed class GuardProcess(Func<long> nowMs, long orphanMsMax)
+/// <param name="watchdog">Null: this host has none. The guard's own from now on.</param>
+/// <param name="stopMsMax">How long a killed VM may take to go, milliseconds, before the watchdog is no longer fed.</param>
+public sealed class GuardProcess(Func<long> nowMs, long orphanMsMax, GuardWatchdog? watchdog = null, long stopMsMax = GuardProcess.StopMsMax)
 {
     /// <summary>How long VMs and mounts are kept without a data plane, milliseconds: it starts in a second or two, and systemd tries every
     /// second; an operator who has to mend something first needs longer, and then the peer has taken over long ago.</summary>
@@ -35,6 +37,9 @@ public sealed class GuardProcess(Func<long> nowMs, long orphanMsMax)
     /// <summary>A data plane that says nothing for so long, milliseconds, does not pause, stop or resume anything either: its halted VMs are
     /// ended. Not a matter of safety; long enough for a machine that is very busy.</summary>
     public const long SilenceMaxMs = 2_000;
+
+    /// <summary>A killed process is gone within milliseconds, or when its I/O ends: connections of volumes end before this. Milliseconds.</summary>
+    public const long StopMsMax = 60_000;
 
     /// <summary>As long as a start may take to give up (LibvirtHypervisor's deadline for it).</summary>
     private const long LingerMs = 30_000;
@@ -63,6 +68,7 @@ public sealed class GuardProcess(Func<long> nowMs, long orphanMsMax)
     private const long Unknown = -1;
 
     private long _heardMs;
+    private string? _fenced;
     private bool _ended;
 
     /// <summary>Waits until the guard of an earlier data plane, if there is one, has done its work and gone, then holds the lock for as long as
@@ -93,13 +99,14 @@ public sealed class GuardProcess(Func<long> nowMs, long orphanMsMax)
         while (Step() is var waitMs and >= 0)
             _changed.WaitOne(waitMs);
         KillAll();
+        watchdog?.Dispose();
     }
 
     /// <summary>A data plane has connected.</summary>
     public void Arrived()
     {
         lock (_gate)
-            (_connected, _everConnected, _heardMs) = (true, true, nowMs());
+            (_connected, _everConnected, _heardMs, _fenced) = (true, true, nowMs(), null);
     }
 
     /// <summary>The data plane is gone without a word.</summary>
@@ -128,6 +135,10 @@ public sealed class GuardProcess(Func<long> nowMs, long orphanMsMax)
             if (line == GuardLines.Leave)
             {
                 _ended = true;
+            }
+            else if (line.StartsWith(GuardLines.Fence, StringComparison.Ordinal))
+            {
+                _fenced = line[GuardLines.Fence.Length..] is { Length: > 0 } reason ? reason : null;
             }
             else if (line.StartsWith("hold ", StringComparison.Ordinal))
             {
@@ -175,6 +186,8 @@ public sealed class GuardProcess(Func<long> nowMs, long orphanMsMax)
         GuardedDomain[] domains;
         Dictionary<string, long> orphans;
         long heardMs;
+        long? silentMs;
+        string? fenced;
         lock (_gate)
         {
             foreach (var (module, sinceMs) in _orphanMountsMs.ToArray())
@@ -191,6 +204,8 @@ public sealed class GuardProcess(Func<long> nowMs, long orphanMsMax)
             domains = [.. _domains.Values];
             orphans = new(_orphanDomainsMs);
             heardMs = _heardMs;
+            silentMs = _connected ? nowMs() - _heardMs : null;
+            fenced = _fenced;
         }
 
         long now = nowMs(), next = now + 1_000;
@@ -221,8 +236,21 @@ public sealed class GuardProcess(Func<long> nowMs, long orphanMsMax)
             }
         }
 
+        if (watchdog is not null)
+        {
+            // A new look at the clock: what was done above may have taken long.
+            now = nowMs();
+            fenced ??= LeftFor(orphans, now, orphanMsMax + stopMsMax);
+            next = Math.Min(next, now + watchdog.Turn(now, domains, silentMs, fenced));
+        }
+
         return (int)Math.Max(0, next - now);
     }
+
+    /// <summary>A VM that nobody claimed, was killed, and does not go.</summary>
+    private static string? LeftFor(Dictionary<string, long> orphans, long now, long ms) =>
+        orphans.Where(orphan => now - orphan.Value >= ms && EmulatorProcess.Find(orphan.Key) is not null)
+            .Select(static orphan => $"{orphan.Key} was killed and does not end").FirstOrDefault();
 
     /// <summary>A domain that nobody claims: killed, and forgotten when it is certain that nothing comes of its start.</summary>
     private void End(GuardedDomain domain, long orphanedMs)
@@ -278,6 +306,7 @@ public sealed class GuardProcess(Func<long> nowMs, long orphanMsMax)
         lock (_gate)
             domains = [.. _domains.Values];
         var lingerUntil = nowMs() + LingerMs;
+        var fenceAt = nowMs() + stopMsMax;
         var open = domains.Select(domain => (domain.Domain, MayAppear: domain.Phase == GuardedPhase.Starting)).ToList();
         while (open.Count > 0)
         {
@@ -289,8 +318,12 @@ public sealed class GuardProcess(Func<long> nowMs, long orphanMsMax)
                     open.RemoveAt(i);
             }
 
-            if (open.Count > 0)
-                Thread.Sleep(RepeatMs);
+            if (open.Count == 0)
+                break;
+            var now = nowMs();
+            var left = open.Find(static one => !one.MayAppear).Domain;
+            watchdog?.Turn(now, domains, silentMs: null, now >= fenceAt && left is not null ? $"{left} was killed and does not end" : null);
+            Thread.Sleep(RepeatMs);
         }
     }
 

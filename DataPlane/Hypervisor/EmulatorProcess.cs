@@ -64,13 +64,43 @@ public static class EmulatorProcess
     {
         try
         {
-            var stat = File.ReadAllText($"/proc/{pid.ToString(CultureInfo.InvariantCulture)}/stat");
-            // The name stands in parentheses and may contain anything.
-            var end = stat.LastIndexOf(')');
-            return end >= 0 && end + 2 < stat.Length && stat[end + 2] == 'T';
+            return State($"/proc/{pid.ToString(CultureInfo.InvariantCulture)}/stat") == 'T';
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
+            return false;
+        }
+    }
+
+    /// <returns>A null character if the file does not say.</returns>
+    /// <exception cref="IOException">The process or thread is gone.</exception>
+    private static char State(string path)
+    {
+        var stat = File.ReadAllText(path);
+        // The name stands in parentheses and may contain anything.
+        var end = stat.LastIndexOf(')');
+        return end >= 0 && end + 2 < stat.Length ? stat[end + 2] : '\0';
+    }
+
+    /// <summary>Whether nothing of the domain can execute now: it has no process, or each thread is halted, ended, or in an uninterruptible wait,
+    /// after which a signal that was sent meets it before it executes anything (states of proc_pid_stat(5)).</summary>
+    public static bool IsAtRest(string domain)
+    {
+        if (Find(domain) is not { } pid)
+            return true;
+        try
+        {
+            foreach (var thread in Directory.EnumerateDirectories($"/proc/{pid.ToString(CultureInfo.InvariantCulture)}/task"))
+            {
+                if (State(Path.Combine(thread, "stat")) is 'R' or 'S' or 'I')
+                    return false;
+            }
+
+            return true;
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            // It ends just now; the next look tells.
             return false;
         }
     }

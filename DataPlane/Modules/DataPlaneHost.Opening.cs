@@ -152,6 +152,8 @@ public sealed partial class DataPlaneHost : IModuleMaker
             Hypervisor = _hypervisor,
             Guard = _guard,
             Starts = _starts,
+            Fencing = _fencing,
+            HostProblems = _fencing.Problems,
             Links = this,
             DescribeFallback = DescribeFallback,
             NowMs = () => BootClock.NowMs,

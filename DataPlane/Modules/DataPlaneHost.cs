@@ -2,6 +2,7 @@ using System.Collections.Concurrent;
 using System.Net.Sockets;
 using Pollux.DataPlane.Control;
 using Pollux.DataPlane.Core.Roles;
+using Pollux.DataPlane.Fencing;
 using Pollux.DataPlane.Guard;
 using Pollux.DataPlane.Hypervisor;
 using Pollux.DataPlane.Identity;
@@ -35,6 +36,7 @@ public sealed partial class DataPlaneHost : IAsyncDisposable
     private readonly HostTls _tls;
     private readonly IHypervisor _hypervisor;
     private readonly GuardClient _guard;
+    private readonly HostFencing _fencing;
     private readonly EarlierGuard? _earlier;
     private readonly ControlLink _control;
     private readonly PeerLink _peers;
@@ -57,13 +59,15 @@ public sealed partial class DataPlaneHost : IAsyncDisposable
 
     /// <param name="earlier">What an earlier process has left to its guard, if anything.</param>
     public DataPlaneHost(
-        HostIdentity identity, DataPlaneOptions options, IHypervisor hypervisor, GuardClient guard, EarlierGuard? earlier, bool lostPower)
+        HostIdentity identity, DataPlaneOptions options, IHypervisor hypervisor, GuardClient guard, HostFencing fencing, EarlierGuard? earlier,
+        bool lostPower)
     {
         _earlier = earlier;
         _identity = identity;
         _options = options;
         _hypervisor = hypervisor;
         _guard = guard;
+        _fencing = fencing;
         _lostPower = lostPower;
         _tls = new HostTls(identity);
         _cache = new DesiredStateCache(options.DataDirectory);

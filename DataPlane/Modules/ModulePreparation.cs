@@ -230,13 +230,9 @@ internal static class ModulePreparation
             return Refusal("vm.definition-invalid", "The VM's definition is not valid", $"{file}: {e.Message}.", "Correct the file, then try again.");
         }
 
-        var outside = DomainDefinition.LocalStorage(definition)
-            .Where(one => !question.Directories.Any(directory => Inside(Real(one.Path), Real(directory)))).ToList();
-        if (outside.Count > 0)
+        if (StorageOutside(definition, question.Directories) is { } outside)
         {
-            return Refusal("vm.storage-outside", "The VM's storage is not in the module's directory",
-                $"{file} names {string.Join(", ", outside.Select(static one => $"{one.What}: {one.Path}"))}; that is on this host only.",
-                $"Move it into {question.Directories[0]} and correct the definition; give a medium that the VM can do without startupPolicy='optional'.");
+            return Refusal(OutsideCode, OutsideTitle, $"{file} names {outside}; that is on this host only.", OutsideAction(question.Directories[0]));
         }
 
         var running = await hypervisor.LookAsync(vm.Domain, cancel).ConfigureAwait(false);
@@ -254,6 +250,22 @@ internal static class ModulePreparation
                 "Correct the definition; 'virsh define --validate' shows the same."),
             _ => Refusal("vm.no-hypervisor", "No hypervisor answers", answer.Text, "Check libvirt on this host, then try again."),
         };
+    }
+
+    internal const string OutsideCode = "vm.storage-outside";
+    internal const string OutsideTitle = "The VM's storage is not in the module's directory";
+
+    internal static string OutsideAction(string directory) =>
+        $"Move it into {directory} and correct the definition; give a medium that the VM can do without startupPolicy='optional'.";
+
+    /// <summary>What the other host has no copy of, by name, for people.</summary>
+    /// <param name="definition">As <see cref="DomainDefinition.Complete"/> gave it.</param>
+    /// <returns>Null if there is nothing.</returns>
+    internal static string? StorageOutside(string definition, IReadOnlyList<string> directories)
+    {
+        var outside = DomainDefinition.LocalStorage(definition)
+            .Where(one => !directories.Any(directory => Inside(Real(one.Path), Real(directory)))).ToList();
+        return outside.Count > 0 ? string.Join(", ", outside.Select(static one => $"{one.What}: {one.Path}")) : null;
     }
 
     /// <summary>A path with symbolic links resolved, as far as it is there.</summary>

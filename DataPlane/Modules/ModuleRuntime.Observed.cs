@@ -81,6 +81,15 @@ public sealed partial class ModuleRuntime
                 "Look at the load of the disks of both hosts and of the link between them; guests are held back already as far as that helps."));
         }
 
+        if (_storageOutside is { } outside)
+        {
+            problems.Add(new ObservedProblem(ModulePreparation.OutsideCode, ModulePreparation.OutsideTitle,
+                "The peer has no copy of it: after a failover the VM starts without it, with an older one, or not at all.",
+                $"The definition names {outside}, since it was changed after the module was created.",
+                ModulePreparation.OutsideAction(_options.Directories[0])));
+        }
+
+        problems.AddRange(_options.HostProblems());
         problems.AddRange(ModuleVerify.Problems(Module, verify));
         return problems.ToImmutable();
     }

@@ -1,5 +1,6 @@
 using System.Collections.Concurrent;
 using Pollux.DataPlane.Core.Roles;
+using Pollux.DataPlane.Fuse;
 using Pollux.DataPlane.Hypervisor;
 using Pollux.DataPlane.Replication;
 using Pollux.DataPlane.Telemetry;
@@ -43,6 +44,9 @@ public sealed partial class ModuleRuntime : IReplicationEvents, IAsyncDisposable
     private readonly TaskCompletionSource _quiet = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private volatile bool _leaving;
     private ObservedVolume? _volume;
+
+    /// <summary>What the VM's definition named outside the directories at its last start; null: nothing.</summary>
+    private volatile string? _storageOutside;
     private bool _beaconOpen;
 
     /// <summary>The directory is open and covered, and certainly no VM of the module runs on this host but the one that is kept, before this is
@@ -73,7 +77,11 @@ public sealed partial class ModuleRuntime : IReplicationEvents, IAsyncDisposable
             var definition = Path.Combine(options.Directories[0], vm.DefinitionFile);
             // Half of the margin is for pausing by the hypervisor, then the guard halts; the rest covers drift and the halt itself.
             _workload = new WorkloadRunner(options.Module, vm.Domain, options.Hypervisor, options.Guard, options.Timings.MarginMs / 2,
-                cancel => ReadDefinitionAsync(definition, cancel), OnWorkload, OnWorkloadNoted, options.NowMs, options.KeptVm);
+                cancel => ReadDefinitionAsync(definition, vm.Domain, cancel), OnWorkload, OnWorkloadNoted, options.NowMs, options.KeptVm)
+            {
+                Fencing = options.Fencing,
+                IoIsHeld = () => _engine.Status.HeldOperations > 0,
+            };
         }
 
         options.Front.Failed += OnFrontFailed;
@@ -251,10 +259,26 @@ public sealed partial class ModuleRuntime : IReplicationEvents, IAsyncDisposable
     private static bool Shows(RoleView before, RoleView after) =>
         before with { LeaseUntilMs = after.LeaseUntilMs, PeerSeenMs = after.PeerSeenMs } != after;
 
-    private static async Task<string> ReadDefinitionAsync(string path, CancellationToken cancel)
+    /// <summary>At each start of the VM: the file may have been changed since the module was created. Storage elsewhere is no reason not to start,
+    /// in a failover least of all: the hypervisor says whether this host has it. It is shown.</summary>
+    private async Task<string> ReadDefinitionAsync(string path, string domain, CancellationToken cancel)
     {
         if (new FileInfo(path).Length > DomainDefinition.BytesMax)
             throw new FormatException($"{path} is larger than {DomainDefinition.BytesMax} bytes");
-        return await File.ReadAllTextAsync(path, cancel).ConfigureAwait(false);
+        var definition = await File.ReadAllTextAsync(path, cancel).ConfigureAwait(false);
+        var completed = DomainDefinition.Complete(definition, domain, Module);
+        try
+        {
+            var outside = ModulePreparation.StorageOutside(completed, _options.Directories);
+            if (outside is not null && outside != _storageOutside)
+                OnWorkloadNoted(ModulePreparation.OutsideCode, $"{path} names {outside}: that is not replicated.");
+            _storageOutside = outside;
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException or FuseException)
+        {
+            HostLog.Warn("modules", "it cannot be seen whether the VM's storage is replicated", ("module", Module), ("reason", e.Message));
+        }
+
+        return definition;
     }
 }

@@ -1,4 +1,6 @@
+using System.Collections.Immutable;
 using Pollux.DataPlane.Core.Roles;
+using Pollux.DataPlane.Fencing;
 using Pollux.DataPlane.Guard;
 using Pollux.DataPlane.Hypervisor;
 using Pollux.DataPlane.Replication;
@@ -44,8 +46,14 @@ public sealed record ModuleRuntimeOptions
     public required Func<IReplicationEvents, ISyncBases, IReplicationEngine> Engine { get; init; }
     public required IHypervisor Hypervisor { get; init; }
     public required IGuard Guard { get; init; }
+
     /// <summary>The host's order of VM starts; null: each starts at once.</summary>
     public StartGate? Starts { get; init; }
+
+    public IHostFencing Fencing { get; init; } = NoFencing.Instance;
+
+    /// <summary>What is wrong with the host as a whole.</summary>
+    public Func<ImmutableArray<ObservedProblem>> HostProblems { get; init; } = static () => [];
 
     public required IModuleLinks Links { get; init; }
     public required Func<long> NowMs { get; init; }

@@ -39,7 +39,8 @@ internal sealed partial class WorkloadRunner
             // Not before: what is left of the VM's former process is no start that may yet come to something.
             SetPhase(GuardedPhase.Starting);
             var definition = DomainDefinition.Complete(await _definition(cancel).ConfigureAwait(false), _domain, _module);
-            failure = Failure("define", await SpanAsync("define", () => _hypervisor.DefineAsync(_domain, definition, cancel)).ConfigureAwait(false))
+            failure = await MayNotStartAsync(cancel).ConfigureAwait(false)
+                ?? Failure("define", await SpanAsync("define", () => _hypervisor.DefineAsync(_domain, definition, cancel)).ConfigureAwait(false))
                 ?? (HoldsLease() ? null : "The lease ended before the start.")
                 ?? Failure("start", await SpanAsync("start", () => _hypervisor.StartAsync(_domain, cancel)).ConfigureAwait(false));
         }
@@ -71,6 +72,22 @@ internal sealed partial class WorkloadRunner
             _report(new RoleInput.WorkloadFailed(failure));
         }
     }
+
+    /// <summary>A guard that was started just now has no watchdog yet.</summary>
+    private async Task<string?> MayNotStartAsync(CancellationToken cancel)
+    {
+        for (var waitedMs = 0; Fencing.RefusesStart() is { } refusal; waitedMs += ActingMs)
+        {
+            if (waitedMs >= FencingReadyMsMax)
+                return refusal;
+            await Task.Delay(ActingMs, cancel).ConfigureAwait(false);
+        }
+
+        return null;
+    }
+
+    /// <summary>As long as a guard may take until it listens (GuardClient), milliseconds.</summary>
+    private const int FencingReadyMsMax = 10_000;
 
     /// <summary>A killed process has no memory and executes nothing, but it ends only when its I/O does, and that may be held until the arbiter
     /// answers. The hypervisor starts the domain anew only after that; it is no failure of the VM.</summary>
@@ -121,6 +138,7 @@ internal sealed partial class WorkloadRunner
             await SpanAsync("destroy", () => _hypervisor.DestroyAsync(_domain, _stop.Token)).ConfigureAwait(false);
             if (_hypervisor.EmulatorPid(_domain) is not null)
                 _hypervisor.KillEmulator(_domain);
+            AwaitEndOfKilled();
         }
         else if (pause)
         {
@@ -135,6 +153,20 @@ internal sealed partial class WorkloadRunner
         }
 
         return ActingMs;
+    }
+
+    /// <summary>After kill comes only the end of the host. A process that waits for I/O that this host holds is no case for that.</summary>
+    private void AwaitEndOfKilled()
+    {
+        if (IoIsHeld())
+        {
+            _killedMs = null;
+            Fencing.Stops(_domain);
+            return;
+        }
+
+        _killedMs ??= _nowMs();
+        Fencing.CannotStop(_domain, _killedMs.Value);
     }
 
     /// <summary>No process executes it now; a start that is under way in the hypervisor's daemon could still make one.</summary>
@@ -308,6 +340,8 @@ internal sealed partial class WorkloadRunner
 
     private void Off()
     {
+        _killedMs = null;
+        Fencing.Stops(_domain);
         lock (_gate)
         {
             _phase = null;

@@ -1,5 +1,6 @@
 using System.Diagnostics;
 using Pollux.DataPlane.Core.Roles;
+using Pollux.DataPlane.Fencing;
 using Pollux.DataPlane.Guard;
 using Pollux.DataPlane.Hypervisor;
 using Pollux.DataPlane.Telemetry;
@@ -69,6 +70,7 @@ internal sealed partial class WorkloadRunner : IAsyncDisposable
 
     /// <summary>A pause was asked of the hypervisor, which may do it at any time until a resume is seen to be done.</summary>
     private bool _pauseOpen;
+    private long? _killedMs;
     private readonly long _earlierPauseUntilMs;
 
     /// <summary>The present call for a pause; it lasts until the domain's I/O has ended.</summary>
@@ -107,6 +109,12 @@ internal sealed partial class WorkloadRunner : IAsyncDisposable
         _hypervisor.Changed += OnChanged;
         _loop = Vital.Run("VM of " + module, RunAsync);
     }
+
+    /// <summary>Told of a VM that was killed and does not go.</summary>
+    public IHostFencing Fencing { get; init; } = NoFencing.Instance;
+
+    /// <summary>This host holds I/O of the VM: a killed process waits for it rightly.</summary>
+    public Func<bool> IoIsHeld { get; init; } = static () => false;
 
     /// <summary><c>running</c>, <c>paused</c>, <c>stopped</c> or <c>unknown</c>.</summary>
     public string State => _hold is null ? _state : "paused";

@@ -81,6 +81,22 @@ public sealed class ModuleRuntimeTests : IAsyncDisposable
     }
 
     [Fact]
+    public async Task A_definition_that_names_storage_outside_since_its_creation_starts_and_is_a_problem_until_it_is_corrected()
+    {
+        var file = Path.Combine(_directory, "vm1.xml");
+        File.WriteAllText(file, "<domain><name>vm1</name><devices><disk type='file'><source file='/srv/x.img'/><target dev='vdb'/></disk></devices></domain>");
+        await RunAloneAsync();
+        Assert.Contains("disk vdb: /srv/x.img", Assert.Single(_runtime.Observe(null).Problems, one => one.Code == "vm.storage-outside").Cause);
+        Assert.Contains(_runtime.Observe(null).Events, one => one.Kind == "vm.storage-outside");
+
+        File.WriteAllText(file, $"<domain><name>vm1</name><devices><disk type='file'><source file='{_directory}/x.img'/><target dev='vdb'/></disk></devices></domain>");
+        _runtime.Put(new RoleInput.Desired(false));
+        await UntilAsync(() => _runtime.View is { Role: Role.Stop, Ready: true }, "the stop");
+        await RunAloneAsync();
+        Assert.DoesNotContain(_runtime.Observe(null).Problems, one => one.Code == "vm.storage-outside");
+    }
+
+    [Fact]
     public async Task A_vm_waits_for_its_turn_and_says_so_and_a_stop_takes_its_start_back()
     {
         for (var other = 0; other < StartGate.InFlightMax; other++)

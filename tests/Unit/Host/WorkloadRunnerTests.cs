@@ -1,6 +1,7 @@
 using System.Collections.Concurrent;
 using System.Threading.Channels;
 using Pollux.DataPlane.Core.Roles;
+using Pollux.DataPlane.Fencing;
 using Pollux.DataPlane.Guard;
 using Pollux.DataPlane.Hypervisor;
 using Pollux.DataPlane.Modules;
@@ -292,6 +293,80 @@ public sealed class WorkloadRunnerTests : IAsyncDisposable
         _runner.Stop(0);
         Assert.IsType<RoleInput.WorkloadStopped>(await ReportAsync());
         Assert.Contains("kill", _hypervisor.Calls);
+    }
+
+    [Fact]
+    public async Task A_vm_that_survives_its_kill_is_a_case_for_fencing_unless_this_host_holds_its_io()
+    {
+        var fencing = new RecordedFencing();
+        var held = true;
+        _hypervisor.Set("vm3", DomainState.Running);
+        _hypervisor.Instead["destroy"] = new HypervisorAnswer(CallOutcome.Refused, "Device or resource busy");
+        await using var runner = new WorkloadRunner(
+            "c1/vm3", "vm3", _hypervisor, _guard, guardGraceMs: 50, _ => Task.FromResult(Definition), input => _reports.Writer.TryWrite(input),
+            static (_, _) => { }, () => BootClock.NowMs, new GuardedDomain("vm3", long.MaxValue, GuardedPhase.Running))
+        {
+            Fencing = fencing,
+            IoIsHeld = () => Volatile.Read(ref held),
+        };
+        runner.Stop(0);
+        while (_hypervisor.Calls.Count(static call => call == "kill") < 3)
+            await Task.Delay(5, _patience.Token);
+        Assert.Empty(fencing.Since);
+        Volatile.Write(ref held, false);
+        while (fencing.Since.Count < 3)
+            await Task.Delay(5, _patience.Token);
+        Assert.Single(fencing.Since.Distinct()); // The time runs from the first kill that nothing excuses.
+        Assert.True(fencing.Stuck);
+        _hypervisor.Set("vm3", DomainState.Stopped);
+        Assert.IsType<RoleInput.WorkloadStopped>(await ReportAsync());
+        Assert.False(fencing.Stuck);
+    }
+
+    [Fact]
+    public async Task A_vm_does_not_start_without_the_watchdog_that_is_required_and_starts_when_it_is_there()
+    {
+        var fencing = new RecordedFencing { Refusal = "no watchdog" };
+        await using var runner = new WorkloadRunner(
+            "c1/vm3", "vm3", _hypervisor, _guard, guardGraceMs: 50, _ => Task.FromResult("<domain><name>vm3</name></domain>"), input => _reports.Writer.TryWrite(input),
+            static (_, _) => { }, () => BootClock.NowMs)
+        {
+            Fencing = fencing,
+        };
+        runner.Lease(long.MaxValue);
+        runner.Start();
+        while (fencing.Asked < 3)
+            await Task.Delay(5, _patience.Token);
+        Assert.DoesNotContain("start", _hypervisor.Calls);
+        fencing.Refusal = null;
+        Assert.IsType<RoleInput.WorkloadStarted>(await ReportAsync());
+    }
+
+    private sealed class RecordedFencing : IHostFencing
+    {
+        private int _asked;
+
+        public ConcurrentQueue<long> Since { get; } = new();
+
+        public volatile bool Stuck;
+
+        public volatile string? Refusal;
+
+        public int Asked => Volatile.Read(ref _asked);
+
+        public void CannotStop(string domain, long sinceMs)
+        {
+            Stuck = true;
+            Since.Enqueue(sinceMs);
+        }
+
+        public void Stops(string domain) => Stuck = false;
+
+        public string? RefusesStart()
+        {
+            Interlocked.Increment(ref _asked);
+            return Refusal;
+        }
     }
 
     [Fact]
