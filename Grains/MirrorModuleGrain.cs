@@ -109,7 +109,7 @@ public sealed partial class MirrorModuleGrain : Grain, IMirrorModuleGrain
         };
     }
 
-    private static RecordView View(ArbiterRecord record) => new(record.Incarnation, record.Epoch, record.Primary, record.InSync);
+    private static RecordView View(ArbiterRecord record) => new(record.Incarnation, record.Epoch, record.Primary, record.InSync) { Declared = record.Declared };
 
     private static CommandOrder? Order(OpenCommand? command) => command is null ? null : new(command.OperationId, command.Kind);
 

@@ -178,7 +178,11 @@ public sealed record ResyncLimitsMessage(long BytesPerSecondMin, long BytesPerSe
 /// <param name="Stop">It shall end.</param>
 public sealed record VerifyOrder(Guid OperationId, string Host, bool Repair, long BytesPerSecondMax, bool Stop);
 
-public sealed record RecordMessage(Guid Incarnation, long Epoch, string? Primary, ImmutableArray<string> InSync);
+public sealed record RecordMessage(Guid Incarnation, long Epoch, string? Primary, ImmutableArray<string> InSync)
+{
+    /// <summary>The host whose copy an operator has declared to be the module in this epoch; null as a rule, and from earlier versions.</summary>
+    public string? Declared { get; init; }
+}
 
 /// <summary>Everything operators can see of this host.</summary>
 public sealed record ObservedState(long DesiredVersion, bool PeerReachable, ImmutableArray<ObservedModule> Modules) : HostMessage

@@ -125,5 +125,5 @@ public sealed partial class DataPlaneHost : IControlEvents, IPeerEvents, IModule
     }
 
     private static AuthorityRecord? ToRecord(RecordMessage? record) =>
-        record is null ? null : new AuthorityRecord(record.Incarnation, record.Epoch, record.Primary, record.InSync);
+        record is null ? null : new AuthorityRecord(record.Incarnation, record.Epoch, record.Primary, record.InSync) { Declared = record.Declared };
 }

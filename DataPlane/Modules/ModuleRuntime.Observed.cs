@@ -26,7 +26,7 @@ public sealed partial class ModuleRuntime
             _history.Events, _history.Results, verify);
     }
 
-    internal static RecordMessage ToMessage(AuthorityRecord record) => new(record.Incarnation, record.Epoch, record.Primary, record.InSync);
+    internal static RecordMessage ToMessage(AuthorityRecord record) => new(record.Incarnation, record.Epoch, record.Primary, record.InSync) { Declared = record.Declared };
 
     private ImmutableArray<ObservedProblem> Problems(RoleView view, Replication.ReplicationStatus status, ObservedVerify? verify)
     {

@@ -46,6 +46,7 @@ internal static class ModuleEndpoints
                 CommandAsync(cluster, module, request, grains, (grain, operation) => grain.FullResyncAsync(operation)))
             .WithSummary("Takes the secondary out of the in-sync set and has it compared and resynced as a whole; the VM runs on. Its end, when that is certain to follow, stands in the module.")
             .Produces<CommandAccepted>(StatusCodes.Status202Accepted).Refuses();
+        ForceEndpoints.Map(module);
         module.MapPut("/policy", SetPolicyAsync)
             .WithSummary("Sets failover, start at boot, limit of restarts, start priority, preferred primary; what is left out stays as it is.").Produces<PolicyDocument>().Refuses();
         module.MapPost("/verify", VerifyAsync)

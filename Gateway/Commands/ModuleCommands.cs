@@ -25,6 +25,7 @@ internal static class ModuleCommands
         Command("swap", "Moves a module to the other host.", (api, module, wait, cancel) => RunAsync(api, module, "swap", wait, cancel), Wait),
         PlaceCommands.MakePrim(),
         PlaceCommands.MakeSecond(),
+        ForceCommand.Make(),
         PolicyCommands.Make(),
         WaitCommand.Make(),
         Command("delete", "Forgets a stopped module; its data stays on both hosts.", DeleteAsync, null),

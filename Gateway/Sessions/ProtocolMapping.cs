@@ -96,7 +96,7 @@ internal static class ProtocolMapping
     private static ModulePolicyMessage ToMessage(ModulePolicy policy) =>
         new(policy.FailoverOff, policy.StaysDownAtBoot, policy.RestartsMax, policy.RestartWindowMs, policy.StartPriority);
 
-    private static RecordMessage ToMessage(RecordView record) => new(record.Incarnation, record.Epoch, record.Primary, record.InSync);
+    private static RecordMessage ToMessage(RecordView record) => new(record.Incarnation, record.Epoch, record.Primary, record.InSync) { Declared = record.Declared };
 
     private static ModuleReport ToReport(ObservedModule module, string cluster)
     {
@@ -114,7 +114,7 @@ internal static class ProtocolMapping
     }
 
     private static RecordView ToView(RecordMessage record) => new(
-        record.Incarnation, record.Epoch, record.Primary, List(record.InSync, "inSync", host => Text(host, "inSync[]")));
+        record.Incarnation, record.Epoch, record.Primary, List(record.InSync, "inSync", host => Text(host, "inSync[]"))) { Declared = record.Declared };
 
     private static ReplicationReport ToReport(ObservedReplication replication) => new(
         replication.SessionUp, replication.Resyncing, replication.FullResync, replication.DirtyBytes, replication.ResyncTotalBytes,

@@ -56,6 +56,9 @@ public sealed record RecordView(
     [property: Id(0)] Guid Incarnation, [property: Id(1)] long Epoch, [property: Id(2)] string? Primary,
     [property: Id(3)] ImmutableArray<string> InSync)
 {
+    /// <summary>The host whose copy an operator has declared to be the module in this epoch; null as a rule.</summary>
+    [Id(4)] public string? Declared { get; init; }
+
     public bool Equals(RecordView? other) =>
         other is not null && Incarnation == other.Incarnation && Epoch == other.Epoch && Primary == other.Primary
         && InSync.AsSpan().SequenceEqual(other.InSync.AsSpan());

@@ -57,6 +57,16 @@ public interface IMirrorModuleGrain : IGrainWithStringKey
     [Alias("SetResyncLimits")]
     Task<Outcome> SetResyncLimitsAsync(ResyncPolicy limits);
 
+    /// <summary>What force-promote of a host would give up; null if the module does not exist.</summary>
+    /// <param name="host">Name inside the cluster.</param>
+    [Alias("PreviewForce")]
+    Task<ForcePreview?> PreviewForceAsync(string host);
+
+    /// <summary>Declares the copy of a host to be the module, whatever it lacks. The caller vouches that the other host is off.</summary>
+    /// <param name="epoch">Of the record that the operator has seen.</param>
+    [Alias("Force")]
+    Task<Outcome> ForceAsync(string host, long epoch);
+
     /// <summary>Forgets the module; the data stays on both hosts. Only a stopped module can be deleted.</summary>
     [Alias("Delete")]
     Task<Outcome> DeleteAsync();

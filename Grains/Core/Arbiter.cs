@@ -51,6 +51,14 @@ public static class Arbiter
         };
     }
 
+    /// <summary>force-promote: by an operator's word, the copy of this host is the module from the next epoch on, and what it lacks is given up. What
+    /// was asked before is void with the epoch. Whether the word may be taken is for <see cref="ForcePromotion"/> to say.</summary>
+    /// <exception cref="ArgumentException"><paramref name="host"/> is not one of the record's.</exception>
+    public static ArbiterRecord Declare(ArbiterRecord record, string host) =>
+        record.Hosts.Contains(host)
+            ? record with { Epoch = checked(record.Epoch + 1), Primary = host, InSync = [host], Declared = host }
+            : throw new ArgumentException($"{host} is not a host of this module's cluster.", nameof(host));
+
     private static bool IsPrimary(ArbiterRecord record, ArbiterRequest request) =>
         record.Primary == request.By && record.InSync.Contains(request.By);
 
@@ -65,6 +73,7 @@ public static class Arbiter
             Primary = primary,
             InSync = inSync.Sort(StringComparer.Ordinal),
             Granted = granted.Add(new ArbiterGrant(request.OperationId, epoch)),
+            Declared = null,
         };
         return (new ArbiterDecision(true, changed, ""), changed);
     }

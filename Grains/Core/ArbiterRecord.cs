@@ -19,6 +19,9 @@ public sealed record ArbiterRecord(
     [property: Id(4)] ImmutableArray<string> Hosts,
     [property: Id(5)] ImmutableArray<ArbiterGrant> Granted)
 {
+    /// <summary>The only member, if an operator has declared its copy to be the module in this epoch, whatever it lacks (S3).</summary>
+    [Id(6)] public string? Declared { get; init; }
+
     /// <summary>The record of a new module: no primary yet, in sync is the host that holds its directory.</summary>
     /// <exception cref="ArgumentException"><paramref name="source"/> is not one of <paramref name="hosts"/>.</exception>
     public static ArbiterRecord ForNewModule(Guid incarnation, string source, ImmutableArray<string> hosts) =>

@@ -156,6 +156,28 @@ public static class Problems
         $"{host} is not in the in-sync set of {module}, which is {inSync}: acknowledged writes are missing there.",
         "Start the module where its data is; the other host is resynced then, and can become primary: pollux module start " + module + ".");
 
+    public static Problem ForceOtherConnected(string module, string other) => new(
+        "force.other-connected", "The other host is there", NothingChanged, $"{other} is connected to the control plane, so it is not off; it may hold writes of {module} that the other copy lacks.",
+        "Let it run the module, or switch it off first.");
+
+    public static Problem ForceHostSilent(string module, string host) => new(
+        "force.host-silent", "The state of the copy is not known", NothingChanged, $"{host} is not connected, or has said nothing of {module} yet.", "Start pollux-host there and look again.");
+
+    public static Problem ForceNotNeeded(string module, string host) => new(
+        "force.not-needed", "This host needs no force", NothingChanged, $"{host} is in the in-sync set of {module}: it holds every acknowledged write and takes over by itself.",
+        "See what it waits for: pollux module show " + module + ".");
+
+    public static Problem ForceCopyTorn(string module, string host, string dataState) => new(
+        "force.copy-torn", "This copy is of no single moment", NothingChanged, $"The copy of {module} on {host} is {dataState}: it is unknown, or the half of a resync.",
+        "An older copy may have been kept beside it (docs/storage.md), or use a backup.");
+
+    public static Problem ForceRecordMoved(string module, long seen, long epoch) => new(
+        "force.record-moved", "The record has changed since", NothingChanged, $"The record of {module} is at epoch {epoch}; the word was about epoch {seen}.", "Look again at what would be lost, and repeat it with that epoch.");
+
+    public static Problem ForceWordMissing(string module) => new(
+        "force.word-missing", "The word that the other host is off is missing", NothingChanged, $"Nobody but the operator can know that the other host of {module} does not run it.",
+        "Make certain that the other host is off, then say so: --other-host-is-off.");
+
     public static Problem VerifyNotRunning(string module) => new(
         "verify.not-running", "The module does not run", NothingChanged, $"{module} is stopped or was never started; copies are compared while one host serves the module.",
         "Start it: pollux module start " + module + ".");

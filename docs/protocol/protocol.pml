@@ -17,6 +17,10 @@
 #define REBUILDS 0 /* losses of the control plane's database */
 #endif
 
+#ifndef FORCES
+#define FORCES 0   /* an operator declares the copy of a host to be the module, whatever it lacks */
+#endif
+
 #define P   (1 - h)
 #define HAS(s, x) (((s) >> (x)) & 1)
 #define ME  (1 << h)
@@ -72,6 +76,9 @@ byte excused;                    /* unflushed versions up to here were under way
 byte deadFrom, deadTo;           /* versions that a takeover left behind: never to be seen again */
 byte writer[EPOCHS + 1];         /* host + 1 that acknowledged in this epoch */
 byte crashes, powers, rebuilds;
+#if FORCES > 0
+byte forces, decl, ansD[2];      /* host + 1 whose copy the record declares to be the module; in the last answer */
+#endif
 #ifdef REACH_JOINED_BUT_NOT_TOLD
 bit untold;
 #endif
@@ -130,6 +137,9 @@ active proctype Inv() {
 #ifdef REACH_BEACONS_DEAD_REPLICATION_ALIVE /* the peer takes over; the former primary, up and never told, does not run */
   :: d_step { RUNS(1) && de[1] == 2 && role[0] == PRIM && de[0] == 1 && acked > 0 && crashes + powers == 0 -> assert(false) } /* reached */
 #endif
+#ifdef REACH_FORCED /* the declared host runs and acknowledges; what the other one had acknowledged alone is given up */
+  :: d_step { forces == 1 && deadTo > deadFrom && ((RUNS(0) && writer[de[0]] == 1 && mem[0] > deadTo) || (RUNS(1) && writer[de[1]] == 2 && mem[1] > deadTo)) -> assert(false) } /* reached */
+#endif
   :: d_step { !lostRec && set == 0 -> assert(false) } /* S3 */
   od
 }
@@ -142,6 +152,9 @@ inline serve() {
 
 /* S11: an answer, a refusal too, carries the record; it is stored, then obeyed before anything else. */
 inline obey() {
+#if FORCES > 0
+  if :: ansD[h] == h + 1 -> state[h] = UPTODATE; promise[h] = 0 :: else fi; ansD[h] = 0;
+#endif
   de[h] = ansE[h]; dp[h] = ansP[h]; ds[h] = ansS[h];
   if :: !HAS(ds[h], h) && state[h] == UPTODATE -> state[h] = OUTDATED :: else fi;
   if
@@ -161,7 +174,11 @@ inline obey() {
 proctype Host(bit h) {
   do
   /* Looking, and hearing. */
-  :: d_step { role[h] != DOWN && !lostRec && epoch > de[h] && ansE[h] != epoch -> ansE[h] = epoch; ansP[h] = prim; ansS[h] = set }
+  :: d_step { role[h] != DOWN && !lostRec && epoch > de[h] && ansE[h] != epoch ->
+#if FORCES > 0
+     ansD[h] = decl;
+#endif
+     ansE[h] = epoch; ansP[h] = prim; ansS[h] = set }
   :: d_step { role[h] != DOWN && ansE[h] > de[h] -> obey() }
 #ifdef BREAK_LOOK_DECIDES
   :: d_step { asked[h] != 0 && role[h] == PRIM && !(asked[h] & SWAP) && de[h] == epoch -> asked[h] = 0; final[h] = 0 }
@@ -276,6 +293,9 @@ proctype Host(bit h) {
 
 /* Compare-and-set: the request that comes first at this epoch wins; the others are void with it. */
 inline decided(newPrim, newSet) {
+#if FORCES > 0
+  decl = 0; ansD[h] = 0;
+#endif
   epoch++; prim = newPrim; set = newSet; ansE[h] = epoch; ansP[h] = prim; ansS[h] = set;
 #ifdef BREAK_EPOCH_NOT_COMPARED
   q[h] = 0
@@ -326,6 +346,29 @@ proctype Faults(bit h) {
      waited[h] = 1
 #endif
    }
+#if FORCES > 0
+  /* force-promote: with the operator's word that the other host is off, a copy that is whole, though it may be old, becomes the module.
+   * What it lacks is lost by that word, and must never be seen again. */
+  :: d_step { forces < FORCES && !lostRec && epoch < EPOCHS && role[h] == WAIT && (!HAS(set, h) || promise[h]) &&
+#ifndef BREAK_FORCE_WITHOUT_WORD
+     role[P] == DOWN &&
+#endif
+#ifndef BREAK_FORCE_INCONSISTENT
+     state[h] != INCONSISTENT &&
+#endif
+     true ->
+     forces++; decl = h + 1; prim = h; q[0] = 0; q[1] = 0;
+#ifndef BREAK_FORCE_SAME_EPOCH
+     epoch++;
+#endif
+#ifdef BREAK_FORCE_KEEPS_BOTH
+     set = BOTH;
+#else
+     set = ME;
+#endif
+     deadFrom = mem[h]; deadTo = version; excused = version;
+     if :: acked > mem[h] -> acked = mem[h] :: else fi; if :: flushed > disk[h] -> flushed = disk[h] :: else fi }
+#endif
   :: d_step { h == 0 && rebuilds < REBUILDS && !lostRec -> rebuilds++; lostRec = 1; q[0] = 0; q[1] = 0; reported[0] = 0; reported[1] = 0; epoch = 0; prim = 0; set = 0 }
   :: d_step { h == 0 && lostRec && reported[0] && reported[1] -> lostRec = 0;
 #ifdef BREAK_LOWER_EPOCH_WINS

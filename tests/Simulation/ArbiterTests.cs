@@ -10,6 +10,20 @@ public sealed class ArbiterTests
     private static readonly ArbiterRecord Pair = Granted(Alone, Ask(Alone, ArbiterChange.Join, "a"));
 
     [Fact]
+    public void A_declared_copy_is_the_only_member_of_the_next_epoch_and_voids_what_was_asked_before()
+    {
+        var alone = Granted(Pair, Ask(Pair, ArbiterChange.Exclude, "a"));
+        var late = Ask(alone, ArbiterChange.Join, "a");
+        var declared = Arbiter.Declare(alone, "b");
+        Assert.Equal((alone.Epoch + 1, "b", "b", alone.Incarnation), (declared.Epoch, declared.Primary, declared.Declared, declared.Incarnation));
+        Assert.Equal("b", Assert.Single(declared.InSync));
+        Assert.False(Arbiter.Decide(declared, late).Decision.Granted);
+        Assert.False(Arbiter.Decide(declared, Ask(declared, ArbiterChange.Takeover, "a")).Decision.Granted);
+        Assert.Null(Granted(declared, Ask(declared, ArbiterChange.Takeover, "b")).Declared);
+        Assert.Throws<ArgumentException>(() => Arbiter.Declare(alone, "c"));
+    }
+
+    [Fact]
     public void A_module_begins_with_its_source_in_sync_and_no_primary()
     {
         Assert.Equal((1L, null), (New.Epoch, New.Primary));

@@ -56,7 +56,7 @@ public sealed class SimulationTests(ITestOutputHelper output)
         if (totals.Runs >= SeedsForEveryCode)
         {
             Assert.Empty(unseen);
-            Assert.True(totals is { Verified: > 0, Continued: > 0 });
+            Assert.True(totals is { Verified: > 0, Continued: > 0, Declarations: > 0 });
         }
 
         Assert.True(totals is { Runs: > 0, Acknowledged: > 0, Flushes: > 0 } && totals.WorkloadStarts > totals.Runs);
@@ -86,6 +86,9 @@ public sealed class SimulationTests(ITestOutputHelper output)
         /// <summary>VMs that outlived the process that served them.</summary>
         public long Continued { get; private set; }
 
+        /// <summary>Older copies that an operator has declared to be the module.</summary>
+        public long Declarations { get; private set; }
+
         private long Failed { get; set; }
 
         private long Epochs { get; set; }
@@ -108,6 +111,7 @@ public sealed class SimulationTests(ITestOutputHelper output)
                 Failed += outcome.Failed;
                 WorkloadStarts += outcome.WorkloadStarts;
                 Continued += outcome.Continued;
+                Declarations += outcome.Declarations;
                 Epochs += outcome.Epoch;
                 Resyncs += outcome.Resyncs;
                 Verified += outcome.Verified;
@@ -117,6 +121,6 @@ public sealed class SimulationTests(ITestOutputHelper output)
         }
 
         public override string ToString() =>
-            $"{Acknowledged} changes and {Flushes} flushes acknowledged, {Failed} failed, {WorkloadStarts} VM starts, {Continued} that outlived their process, {Epochs} epochs, {Resyncs} resyncs and {Verified} verifies finished, {LinkFaults} frames spoiled.";
+            $"{Acknowledged} changes and {Flushes} flushes acknowledged, {Failed} failed, {WorkloadStarts} VM starts, {Continued} that outlived their process, {Declarations} older copies declared, {Epochs} epochs, {Resyncs} resyncs and {Verified} verifies finished, {LinkFaults} frames spoiled.";
     }
 }

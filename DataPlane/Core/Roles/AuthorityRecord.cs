@@ -11,6 +11,10 @@ public sealed record AuthorityRecord(Guid Incarnation, long Epoch, string? Prima
 {
     public static readonly AuthorityRecord None = new(Guid.Empty, 0, null, []);
 
+    /// <summary>The only member of this epoch, if an operator has declared its copy to be the module although it lacks acknowledged writes
+    /// (force-promote, S3). Incarnation and epoch name the record; this is part of what it says.</summary>
+    public string? Declared { get; init; }
+
     public bool Contains(string host) => InSync.Contains(host);
 
     public bool Equals(AuthorityRecord? other) =>

@@ -115,6 +115,10 @@ public sealed partial class RoleMachine
         // Before the first start the only member is the host whose directory the operator named: its copy is the module.
         if (Record.Epoch == 0 && record.Primary is null && record.Contains(self))
             data = DataState.UpToDate;
+        // S3: the operator's word makes a copy that is whole the module, whatever it lacks; never the half of a resync.
+        var declared = record.Declared == self && record.Contains(self) && data is DataState.Outdated or DataState.UpToDate;
+        if (declared)
+            data = DataState.UpToDate;
         // Out of the set means that writes are acknowledged without this host.
         if (!record.Contains(self) && data == DataState.UpToDate)
             data = DataState.Outdated;
@@ -129,7 +133,7 @@ public sealed partial class RoleMachine
         recordRenewed = true;
         if (!sameIncarnation)
             releasedEpoch = 0; // Its epochs are others.
-        Save(State with { Record = record, DataState = data });
+        Save(State with { Record = record, DataState = data, PromisedEpoch = declared ? 0 : State.PromisedEpoch });
 
         // A higher epoch than the expected one decides a compare-and-set either way; a new incarnation voids it (S10).
         if (open is { } decided && (!sameIncarnation || record.Epoch > decided.ExpectedEpoch))
@@ -142,6 +146,8 @@ public sealed partial class RoleMachine
     /// <summary>What a newer record means for this host, in words.</summary>
     private string? Tell(AuthorityRecord record)
     {
+        if (record.Declared == self)
+            return $"The operator declared this copy to be the module at epoch {record.Epoch}.";
         if (record.Primary == self)
         {
             if (record.Primary != Record.Primary || phase == Phase.Claiming)

@@ -163,7 +163,7 @@ public sealed partial class RoleMachine
 
         // S8. What is missing from here on is time: no beacon is answered any more, or the time would never pass.
         withholdAnswers = true;
-        var notBeforeMs = Record.Primary == peer ? startMs + timings.LeaseMs + timings.MarginMs : nowMs;
+        var notBeforeMs = Record.Primary == peer || Record.Declared is not null ? startMs + timings.LeaseMs + timings.MarginMs : nowMs;
         if (answeredMs is { } answered)
             notBeforeMs = Math.Max(notBeforeMs, answered + timings.LeaseMs + timings.MarginMs);
         if (nowMs >= notBeforeMs)
@@ -175,7 +175,11 @@ public sealed partial class RoleMachine
     /// <summary>This host is the recorded primary, or the only member.</summary>
     private bool MayBePrimaryAgain()
     {
-        takeoverReason = Record.Primary is null ? "The first start." : "This host is the recorded primary.";
+        takeoverReason = Record.Primary is null ? "The first start."
+            : Record.Declared == self ? "The operator declared this copy to be the module." : "This host is the recorded primary.";
+        // The operator's word was that the peer is off. It is told, and ends its VM.
+        if (Record.Declared == self && PeerNow is { WorkloadRuns: true })
+            return Wait(RoleCodes.WaitPeerFirst, $"{peer} to end its VM");
         if (!State.LostPower || !Record.Contains(peer))
             return true;
         // S2: unflushed writes may be missing here; a member that stayed up has them.

@@ -98,6 +98,15 @@ internal sealed class Cell(string title, ulong obj, Func<SimDisk, bool, long> re
         allowed.Add(seen);
     }
 
+    /// <summary>By an operator's word it holds this and nothing else, whatever was promised before.</summary>
+    public void Declared(long number, long value)
+    {
+        unflushed.Clear();
+        allowed.Clear();
+        allowed.Add((number, value));
+        AcknowledgedNumber = number;
+    }
+
     public string Allowed => string.Join(", ", allowed.Select(entry => $"{entry.Value}{(entry.Value == entry.Number ? "" : $" (by {entry.Number})")}"));
 
     public IReadOnlySet<long> AfterLoss(SimDisk disk) => afterLoss(disk).ToHashSet();

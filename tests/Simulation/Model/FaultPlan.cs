@@ -27,7 +27,7 @@ internal sealed class FaultPlan(World world)
     {
         var host = random.Of(world.Hosts);
         var shortMs = random.Between(50, 3 * world.DetectionMs);
-        switch (random.Between(0, 33))
+        switch (random.Between(0, 34))
         {
             case 0: world.Cut(host, shortMs); break;
             case 1:
@@ -90,6 +90,7 @@ internal sealed class FaultPlan(World world)
             case 31 when random.Chance(500): BootHeld(host, shortMs); break;
             case 32:
             case 33: Leave(host); break;
+            case 34: LoseNewestCopy(); break;
             case 15 when random.Chance(100): host.Feed(new RoleInput.LocalFault("I/O error")); break;
         }
     }
@@ -103,6 +104,26 @@ internal sealed class FaultPlan(World world)
         leaver.StopInOrder();
         world.Schedule.After(random.Between(100, 5 * world.DetectionMs), leaver.Start);
         world.Schedule.After(5 * world.DetectionMs, leaver.Start);
+    }
+
+    /// <summary>The host with the only good copy loses power, the other one too, perhaps; the operator has seen that the first is off, and goes on with
+    /// what the second has: what is stable there, since a check of half-flushed copies would have to know all that was overwritten.</summary>
+    private void LoseNewestCopy()
+    {
+        if (world.Hosts.FirstOrDefault(host => host.Machine?.View is { Role: Role.Alone }) is not { } newest)
+            return;
+        var other = newest.Peer;
+        if (random.Chance(700))
+            LosePower(other);
+        newest.LosePower();
+        world.Schedule.After(3 * world.DetectionMs, () =>
+        {
+            var record = world.Arbiter.Record;
+            if (!newest.Powered && other.Machine?.State is { DataState: DataState.Outdated } state && state.Record.Epoch > 0 && !record.InSync.Contains(other.Name)
+                && record.Incarnation == state.Record.Incarnation && world.Layout.Cells.All(cell => cell.Now(other.Disk) == cell.Stable(other.Disk)))
+                world.Arbiter.Declare(other);
+        });
+        world.Schedule.After(random.Between(4 * world.DetectionMs, 8 * world.DetectionMs), newest.RestorePower);
     }
 
     private void BreakLinks(SimHost host)

@@ -30,6 +30,18 @@ internal sealed class SimArbiter(World world)
         world.Say("fault", "the record is rebuilt as another incarnation");
     }
 
+    /// <summary>Copies that an operator has declared to be the module.</summary>
+    public long Declarations { get; private set; }
+
+    /// <summary>An operator's word: the copy of this host is the module.</summary>
+    public void Declare(SimHost host)
+    {
+        Declarations++;
+        Record = Arbiter.Declare(Record, host.Name);
+        world.Say("operator", $"declares the copy of {host.Name} to be the module, at epoch {Record.Epoch}");
+        world.Truth.Declared(host);
+    }
+
     public void Ask(SimHost host, RoleEffect.AskArbiter ask)
     {
         var request = World.ToArbiter(ask.Request);
@@ -94,7 +106,7 @@ internal sealed class SimArbiter(World world)
             world.Truth.Decided(before, request, after);
         return new ArbiterAnswer(
             request.OperationId, decision.Granted ? ArbiterOutcome.Granted : ArbiterOutcome.Refused,
-            new AuthorityRecord(after.Incarnation, after.Epoch, after.Primary, after.InSync), decision.Reason);
+            new AuthorityRecord(after.Incarnation, after.Epoch, after.Primary, after.InSync) { Declared = after.Declared }, decision.Reason);
     }
 }
 

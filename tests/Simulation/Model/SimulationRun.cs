@@ -5,7 +5,7 @@ namespace Pollux.Tests.Simulation.Model;
 /// <param name="Violation">The first broken promise, or null.</param>
 internal sealed record SimulationOutcome(ulong Seed, string? Violation, IReadOnlyList<string> Trace,
     IReadOnlySet<string> CodesSeen, long Acknowledged, long Flushes, long Failed, long WorkloadStarts, long Epoch, long Resyncs,
-    long Verified, long LinkFaults, long Continued);
+    long Verified, long LinkFaults, long Continued, long Declarations);
 
 /// <summary>One seeded run: a start, a time of faults, healing, and the pair must be whole again within a bound.</summary>
 internal static class SimulationRun
@@ -46,7 +46,7 @@ internal static class SimulationRun
 
         return new SimulationOutcome(
             seed, violation, [.. world.Trace], world.CodesSeen, world.Truth.Acknowledged, world.Truth.Flushes, world.Truth.Failed, world.Truth.Takeovers,
-            world.Arbiter.Record.Epoch, world.Resyncs, world.Verified, world.LinkFaults, world.Truth.Continued);
+            world.Arbiter.Record.Epoch, world.Resyncs, world.Verified, world.LinkFaults, world.Truth.Continued, world.Arbiter.Declarations);
     }
 
     /// <summary>Everything is healed: the pair becomes whole within the bound, and its copies are equal.</summary>

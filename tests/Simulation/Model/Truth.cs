@@ -123,6 +123,13 @@ internal sealed class Truth(World world)
     private bool MayBeMember(SimHost host) =>
         world.Heirs.Contains(host) || (joinAsked.Peer == host && joinAsked.Epoch == world.Arbiter.Record.Epoch) || host.Peer.Engine is { HoldsForPeer: true };
 
+    /// <summary>By an operator's word the copy of a host is what was acknowledged; what it lacks may never be seen again.</summary>
+    public void Declared(SimHost host)
+    {
+        foreach (var cell in world.Layout.Cells)
+            cell.Declared(world.WritesBegun, cell.Now(host.Disk));
+    }
+
     /// <summary>A VM begins to execute: there is no other, and it reads what was acknowledged (S2, S6, S7).</summary>
     public void WorkloadBegins(SimHost host)
     {
