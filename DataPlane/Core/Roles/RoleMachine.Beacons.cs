@@ -52,9 +52,6 @@ public sealed partial class RoleMachine
         var stopped = beacon is { StopRequested: true, WorkloadRuns: false, Role: Role.Stop };
         peerStoppedSinceMs = stopped ? peerStoppedSinceMs ?? nowMs : null;
         HearPromise(beacon);
-        // The target of a resync waits for a beacon of this session: at once rather than within an interval.
-        if (sourceBase is not null)
-            nextBeaconMs = nowMs;
 
         // Only the recorded primary is answered, and only while this host, by its own record, is not the primary itself. Its epoch may be
         // older than ours if it has yet to learn of its own change.

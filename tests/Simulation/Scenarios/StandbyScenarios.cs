@@ -141,15 +141,6 @@ public sealed class StandbyScenarios
     }
 
     [Fact]
-    public void A_target_sends_a_beacon_at_once_for_the_one_that_it_waits_for()
-    {
-        var a = FollowInSync();
-        var sent = a.Count<RoleEffect.SendBeacon>();
-        a.Feed(new RoleInput.ResyncStarting(Scenario.BaseOne));
-        Assert.Equal(sent + 1, a.Count<RoleEffect.SendBeacon>());
-    }
-
-    [Fact]
     public void A_handover_makes_the_second_primary_with_its_peer_as_a_member_and_a_lease_before_the_vm()
     {
         var a = FollowInSync();
