@@ -12,6 +12,9 @@ public sealed class HostFencing : IHostFencing, IAsyncDisposable
 {
     private const int LookMs = 1_000;
 
+    /// <summary>A process that was killed may take a moment; after this it is a problem. Milliseconds.</summary>
+    private const long ShownMs = 5_000;
+
     private readonly FencingOptions _options;
     private readonly string _statusPath;
     private readonly FenceAgent? _agent;
@@ -42,8 +45,9 @@ public sealed class HostFencing : IHostFencing, IAsyncDisposable
 
     public void CannotStop(string domain, long sinceMs)
     {
-        _stuckMs[domain] = sinceMs;
-        Wake();
+        // What is tried again counts from its first time.
+        if (_stuckMs.TryAdd(domain, sinceMs))
+            Wake();
     }
 
     public void Stops(string domain)
@@ -70,15 +74,17 @@ public sealed class HostFencing : IHostFencing, IAsyncDisposable
         var problems = ImmutableArray.CreateBuilder<ObservedProblem>();
         if (_options.Watchdog is { } watchdog)
             AddWatchdog(watchdog, problems);
-        if (_stage == FenceStage.Idle || _stuckMs.Keys.FirstOrDefault() is not { } domain)
+        var stuck = _stuckMs.ToArray();
+        if (stuck.Length == 0 || _nowMs() - stuck.Min(static one => one.Value) < ShownMs)
             return problems.ToImmutable();
+        var domain = stuck.MinBy(static one => one.Value).Key;
         var next = _stage switch
         {
-            FenceStage.Waiting => $"This host is fenced when that lasts for {_options.StopSeconds} s.",
+            FenceStage.Waiting or FenceStage.Idle when _options.IsConfigured => $"This host is fenced when that lasts for {_options.StopSeconds} s.",
             FenceStage.Starving => "The watchdog is no longer fed: this host is reset within seconds.",
             FenceStage.Asking => "The fence agent is asked to switch this host off.",
             FenceStage.Pausing => $"The fence agent was asked ({_agentSaid}), and this host runs on; it is asked again.",
-            _ => "This host has nothing left to fence itself with.",
+            _ => "This host has nothing to fence itself with.",
         };
         problems.Add(new ObservedProblem("vm.unstoppable", "A VM was killed and does not end",
             "The VM's module cannot be served or started on this host; the others of this host end when it is fenced.",

@@ -92,13 +92,29 @@ public sealed partial class DataPlaneHost : IModuleMaker
         return null;
     }
 
+    /// <exception cref="IOException">It was killed and is there still. Its connections have ended, so its I/O is not held by this host.</exception>
+    private async Task EndLeftoverAsync(string module, string domain)
+    {
+        var begunMs = BootClock.NowMs;
+        try
+        {
+            if (await WorkloadRunner.ClearAsync(_hypervisor, domain, WorkloadRunner.ClearPatience, _stop.Token).ConfigureAwait(false))
+                HostLog.Warn("modules", "a VM left over from an earlier process was ended", ("module", module), ("domain", domain));
+            _fencing.Stops(domain);
+        }
+        catch (IOException)
+        {
+            _fencing.CannotStop(domain, begunMs);
+            throw;
+        }
+    }
+
     private async Task<ModuleRuntime> OpenAsync(DesiredModule desired, PeerHost peer, HeldMount[]? held)
     {
         // Without its mount a VM has no disk any more: it is kept only with it.
         var keptVm = held is not null && desired.Vm is { } known && _hypervisor.EmulatorPid(known.Domain) is not null ? _earlier!.Domain(known.Domain) : null;
-        if (desired.Vm is { } vm && keptVm is null
-            && await WorkloadRunner.ClearAsync(_hypervisor, vm.Domain, WorkloadRunner.ClearPatience, _stop.Token).ConfigureAwait(false))
-            HostLog.Warn("modules", "a VM left over from an earlier process was ended", ("module", desired.Module), ("domain", vm.Domain));
+        if (desired.Vm is { } vm && keptVm is null)
+            await EndLeftoverAsync(desired.Module, vm.Domain).ConfigureAwait(false);
 
         var stateDirectory = StateDirectory(desired.Module);
         Directory.CreateDirectory(stateDirectory);

@@ -153,7 +153,10 @@ public sealed class GuardWatchdogTests : IDisposable
         await using var fencing = new HostFencing(
             new FencingOptions(Agent: new FenceAgentOptions(script)), StatusPath, said.Add, () => Interlocked.Read(ref nowMs));
         fencing.CannotStop("vm1", 0);
-        await UntilAsync(() => fencing.Problems() is [{ Code: "vm.unstoppable" }]);
+        Assert.Empty(fencing.Problems()); // It may be a matter of milliseconds.
+        Interlocked.Exchange(ref nowMs, 20_000);
+        fencing.CannotStop("vm1", 15_000); // Told again, it counts from its first time.
+        Assert.Contains("fenced when that lasts", Assert.Single(fencing.Problems()).Cause);
         Assert.False(File.Exists(called));
         Interlocked.Exchange(ref nowMs, FencingOptions.StopSecondsDefault * 1_000L);
         await UntilAsync(() => File.Exists(called));
@@ -162,6 +165,21 @@ public sealed class GuardWatchdogTests : IDisposable
         fencing.Stops("vm1");
         await UntilAsync(() => fencing.Problems() is []);
         Assert.Empty(said); // No guard with a watchdog is there to be told.
+    }
+
+    [Fact]
+    public async Task A_host_without_fencing_says_that_a_vm_does_not_end_and_does_nothing()
+    {
+        var nowMs = 0L;
+        await using var fencing = new HostFencing(FencingOptions.None, StatusPath, static _ => Assert.Fail("no watchdog"), () => Interlocked.Read(ref nowMs));
+        Assert.Null(fencing.RefusesStart());
+        fencing.CannotStop("vm1", 0);
+        Interlocked.Exchange(ref nowMs, 10_000_000);
+        var problem = Assert.Single(fencing.Problems());
+        Assert.Equal("vm.unstoppable", problem.Code);
+        Assert.Contains("nothing to fence itself with", problem.Cause);
+        fencing.Stops("vm1");
+        Assert.Empty(fencing.Problems());
     }
 
     private (GuardProcess Guard, Task Ended) Start()
