@@ -18,7 +18,7 @@ public sealed class CutTests(PairStage stage)
             await scene.WritesSomewhereAsync();
         }
 
-        await (await stage.ReadyAsync()).JudgeAsync();
+        await (await stage.ReadyAsync()).JudgeRunningAsync();
     }
 
     [LabFact]
@@ -34,7 +34,7 @@ public sealed class CutTests(PairStage stage)
             await scene.Module.WaitForBootAsync(scene.Secondary.Name, since);
         }
 
-        await (await stage.ReadyAsync()).JudgeAsync();
+        await (await stage.ReadyAsync()).JudgeRunningAsync();
     }
 
     [LabFact]
@@ -64,6 +64,6 @@ public sealed class CutTests(PairStage stage)
         await scene.Pair.StartDataPlaneAsync(scene.Secondary);
         await scene.Module.WaitForBootAsync(scene.Secondary.Name, since);
         await scene.Network.HealAllAsync();
-        await scene.JudgeAsync();
+        await scene.JudgeRunningAsync();
     }
 }

@@ -24,7 +24,7 @@ public sealed class LateWordTests(PairStage stage)
         if (scene.VmOn(scene.Primary) is not null)
             Signals.Send(vm, Signals.Continue);
         await Eventually.TrueAsync("the deposed host has ended its VM", SceneSteps.DecidedMax, () => scene.VmOn(scene.Primary) is null);
-        await scene.JudgeAsync();
+        await scene.JudgeRunningAsync();
     }
 
     /// <summary>The join is granted, the answer does not reach who asked. First it dies, and the joined host must start; then, in the other
@@ -60,7 +60,7 @@ public sealed class LateWordTests(PairStage stage)
         await Task.Delay(SceneSteps.Detection);
         scene.Pair.Server.Thaw();
         await scene.WritesSomewhereAsync();
-        await (await stage.ReadyAsync()).JudgeAsync();
+        await (await stage.ReadyAsync()).JudgeRunningAsync();
     }
 
     [LabFact]
@@ -82,7 +82,7 @@ public sealed class LateWordTests(PairStage stage)
             await scene.WritesSomewhereAsync();
         }
 
-        await (await stage.ReadyAsync()).JudgeAsync();
+        await (await stage.ReadyAsync()).JudgeRunningAsync();
     }
 
     /// <summary>The witness stands still while the secondary asks to take over; beacons of the primary come again meanwhile.</summary>
@@ -99,7 +99,7 @@ public sealed class LateWordTests(PairStage stage)
         await Task.Delay(0.3 * SceneSteps.Detection);
         scene.Pair.Server.Thaw();
         await scene.WritesSomewhereAsync();
-        await (await stage.ReadyAsync()).JudgeAsync();
+        await (await stage.ReadyAsync()).JudgeRunningAsync();
     }
 
     /// <summary>The witness stands still, so the record goes on naming a secondary that has left and comes back.</summary>

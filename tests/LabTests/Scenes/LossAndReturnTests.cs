@@ -16,7 +16,7 @@ public sealed class LossAndReturnTests(PairStage stage)
         await scene.Pair.StartServerAsync();
         await scene.Module.WaitForBootAsync(scene.Secondary.Name, since);
         await scene.Pair.BootAsync(scene.Primary);
-        await scene.JudgeAsync();
+        await scene.JudgeRunningAsync();
     }
 
     [LabFact]
@@ -36,7 +36,7 @@ public sealed class LossAndReturnTests(PairStage stage)
         await scene.Pair.BootAsync(scene.Primary);
         await scene.Module.WaitForBootAsync(scene.Primary.Name, since);
         await scene.RemoveMuchAsync();
-        await scene.JudgeAsync();
+        await scene.JudgeRunningAsync();
     }
 
     [LabFact]
@@ -55,7 +55,7 @@ public sealed class LossAndReturnTests(PairStage stage)
             await scene.InSyncAsync();
         }
 
-        await (await stage.ReadyAsync()).JudgeAsync();
+        await (await stage.ReadyAsync()).JudgeRunningAsync();
     }
 
     /// <summary>Three scenarios: a brief cut during a resync; its source dies in the middle; the target becomes the source.</summary>

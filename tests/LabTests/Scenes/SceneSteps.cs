@@ -61,7 +61,16 @@ internal static class SceneSteps
     public static Task ResyncRunsAsync(this Scene scene) => scene.Module.WaitForAsync(
         "a resync runs", SyncMax, status => status.Hosts!.Any(host => host.Replication is { Resyncing: true }));
 
-    /// <summary>The judgement of every fault: never two hosts running the VM, no acknowledged record lost, both copies equal.</summary>
+    /// <summary>In sync again, never two hosts running the VM, and each boot found what was acknowledged before. The VM runs on: a scenario that
+    /// follows begins at once, and one of them in each class ends with the whole judgement.</summary>
+    public static async Task JudgeRunningAsync(this Scene scene)
+    {
+        await scene.InSyncAsync();
+        Assert.Empty(scene.Module.WrongSoFar());
+        Assert.True(scene.Module.Observer.Samples > 0);
+    }
+
+    /// <summary>The whole judgement: never two hosts running the VM, no acknowledged record lost, both copies equal.</summary>
     public static async Task JudgeAsync(this Scene scene)
     {
         await scene.InSyncAsync();
