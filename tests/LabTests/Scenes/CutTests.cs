@@ -59,8 +59,9 @@ public sealed class CutTests(PairStage stage)
     {
         var scene = await stage.ReadyAsync();
         var since = DateTimeOffset.UtcNow;
-        await scene.Pair.DataPlanes[scene.Secondary.Name].KillAsync();
+        // In this order: told by a broken session, the primary would have its peer left out at once.
         await scene.Network.CutCableAsync(scene.Primary.Name);
+        await scene.Pair.DataPlanes[scene.Secondary.Name].KillAsync();
         await scene.Pair.StartDataPlaneAsync(scene.Secondary);
         await scene.Module.WaitForBootAsync(scene.Secondary.Name, since);
         await scene.Network.HealAllAsync();

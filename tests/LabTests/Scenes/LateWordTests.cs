@@ -8,7 +8,10 @@ namespace Pollux.Tests.Lab.Scenes;
 [Collection(PairCollection.Name)]
 public sealed class LateWordTests(PairStage stage)
 {
-    private const int ResyncMegabytes = 96;
+    /// <summary>Slow and short: what is left when the answers are cut off takes less than the host's patience with a silent witness.</summary>
+    private const int ResyncMegabytes = 32;
+    private const int ResyncMegabytesPerSecond = 8;
+    private const long LeftBytesMax = 16 << 20;
 
     [LabFact]
     public async Task Frozen_primary_with_its_vm_thawed_after_takeover()
@@ -126,14 +129,16 @@ public sealed class LateWordTests(PairStage stage)
     /// <summary>The secondary is resynced and recorded as in sync; the primary, whose requests reach the witness, hears no answer.</summary>
     private static async Task JoinUnheardAsync(Scene scene)
     {
-        await scene.LimitResyncAsync(32);
+        await scene.LimitResyncAsync(ResyncMegabytesPerSecond);
         await scene.Secondary.PowerOffAsync();
         await scene.AloneAsync(scene.Primary);
         await scene.WriteMuchAsync(scene.Primary, ResyncMegabytes);
         var epoch = await scene.EpochAsync();
         await scene.Pair.BootAsync(scene.Secondary);
-        await scene.ResyncRunsAsync();
+        await scene.Module.WaitForAsync("the resync comes to its end", SceneSteps.DecidedMax + SceneSteps.DecidedMax, status =>
+            status.On(scene.Primary.Name)?.Replication is { Resyncing: true, ResyncTotalBytes: > 0 } one && one.ResyncTotalBytes - one.ResyncDoneBytes < LeftBytesMax);
         await scene.Network.CutOneWayAsync(scene.Pair.Machines.Control.Name, scene.Primary.Name);
         await scene.RecordedInSyncAsync(epoch);
+        await scene.Module.WaitForLocalAsync("it has not heard of it", scene.Primary, SceneSteps.DecidedMax, static module => module.Code == "prim.joining");
     }
 }
