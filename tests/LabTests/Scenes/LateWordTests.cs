@@ -8,11 +8,6 @@ namespace Pollux.Tests.Lab.Scenes;
 [Collection(PairCollection.Name)]
 public sealed class LateWordTests(PairStage stage)
 {
-    /// <summary>Slow and short: what is left when the answers are cut off takes less than the host's patience with a silent witness.</summary>
-    private const int ResyncMegabytes = 32;
-    private const int ResyncMegabytesPerSecond = 8;
-    private const long LeftBytesMax = 16 << 20;
-
     [LabFact]
     public async Task Frozen_primary_with_its_vm_thawed_after_takeover()
     {
@@ -30,25 +25,21 @@ public sealed class LateWordTests(PairStage stage)
         await scene.JudgeRunningAsync();
     }
 
-    /// <summary>The join is granted, the answer does not reach who asked. First it dies, and the joined host must start; then, in the other
-    /// direction, only the link is cut: whoever runs then, it is one.</summary>
+    /// <summary>The nearest to joined-but-not-told-source-dies and join-lands-late-link-cut: a host asks only right after an answer of the
+    /// witness, so that the answer to a join alone cannot be cut off. What happens, happens as soon as the record names both.</summary>
     [LabFact]
     public async Task Joined_but_not_told_source_dies_and_join_lands_late_link_cut()
     {
         var scene = await stage.ReadyAsync();
-        await JoinUnheardAsync(scene);
+        await JoinAsync(scene);
         var since = await scene.Primary.PowerOffAsync();
         await scene.Module.WaitForBootAsync(scene.Secondary.Name, since);
 
         scene = await stage.ReadyAsync();
-        await JoinUnheardAsync(scene);
+        await JoinAsync(scene);
         await scene.Network.CutBetweenAsync(scene.Primary.Name, scene.Secondary.Name);
-        await Task.Delay(2 * SceneSteps.Detection);
-        await scene.Network.HealBetweenAsync(scene.Primary.Name, scene.Pair.Machines.Control.Name);
         await scene.WritesSomewhereAsync();
-        scene = await stage.ReadyAsync();
-        await scene.RemoveMuchAsync();
-        await scene.JudgeAsync();
+        await (await stage.ReadyAsync()).JudgeAsync();
     }
 
     /// <summary>The witness stands still while the handover is asked for, and decides when the pair is parted.</summary>
@@ -126,19 +117,13 @@ public sealed class LateWordTests(PairStage stage)
         await scene.JudgeAsync();
     }
 
-    /// <summary>The secondary is resynced and recorded as in sync; the primary, whose requests reach the witness, hears no answer.</summary>
-    private static async Task JoinUnheardAsync(Scene scene)
+    /// <summary>The secondary leaves, comes back, is resynced, and is recorded as in sync in this moment.</summary>
+    private static async Task JoinAsync(Scene scene)
     {
-        await scene.LimitResyncAsync(ResyncMegabytesPerSecond);
         await scene.Secondary.PowerOffAsync();
         await scene.AloneAsync(scene.Primary);
-        await scene.WriteMuchAsync(scene.Primary, ResyncMegabytes);
         var epoch = await scene.EpochAsync();
         await scene.Pair.BootAsync(scene.Secondary);
-        await scene.Module.WaitForAsync("the resync comes to its end", SceneSteps.DecidedMax + SceneSteps.DecidedMax, status =>
-            status.On(scene.Primary.Name)?.Replication is { Resyncing: true, ResyncTotalBytes: > 0 } one && one.ResyncTotalBytes - one.ResyncDoneBytes < LeftBytesMax);
-        await scene.Network.CutOneWayAsync(scene.Pair.Machines.Control.Name, scene.Primary.Name);
         await scene.RecordedInSyncAsync(epoch);
-        await scene.Module.WaitForLocalAsync("it has not heard of it", scene.Primary, SceneSteps.DecidedMax, static module => module.Code == "prim.joining");
     }
 }
