@@ -1,9 +1,11 @@
+using System.Globalization;
 using System.Runtime.Versioning;
 using Pollux.Lab;
 using Pollux.Lab.Benchmarks;
 using Pollux.Lab.Guest;
 using Pollux.Lab.Machines;
 using Pollux.Lab.Scenarios;
+using Pollux.Lab.Soak;
 
 [assembly: SupportedOSPlatform("linux")]
 
@@ -41,6 +43,21 @@ try
             return await MetadataBenchmark.RunAsync(json, directory, withLab);
         case ["bench", "hot-path"]:
             return await HotPathBenchmark.RunAsync();
+        case ["bench", "failover", .. var asked]:
+            string? figures = null;
+            var withMany = true;
+            for (var i = 0; i < asked.Length; i++)
+            {
+                switch (asked[i])
+                {
+                    case "--json" when i + 1 < asked.Length: figures = asked[++i]; break;
+                    case "--one-module": withMany = false; break;
+                    default: throw new LabException($"Unknown option '{asked[i]}': bench failover [--json FILE] [--one-module]");
+                }
+            }
+            return await FailoverBenchmark.RunAsync(figures, withMany);
+        case ["soak", var minutes, var seed]:
+            return await SoakRun.RunAsync(TimeSpan.FromMinutes(double.Parse(minutes, CultureInfo.InvariantCulture)), ulong.Parse(seed, CultureInfo.InvariantCulture));
         case ["link", "serve"]:
             return LinkProbe.Serve();
         case ["link", "probe", var address, var workload, var seconds]:
@@ -53,7 +70,7 @@ try
             }
             return 0;
         default:
-            Console.Error.WriteLine("usage: pollux-lab demo [--scenario failover | --stop] | bench replication [OPTIONS] | bench hot-path | bench metadata [OPTIONS] | guest build | guest try | clean");
+            Console.Error.WriteLine("usage: pollux-lab demo [--scenario failover | --stop] | bench replication [OPTIONS] | bench hot-path | bench metadata [OPTIONS] | bench failover [OPTIONS] | soak MINUTES SEED | guest build | guest try | clean");
             return 2;
     }
 }

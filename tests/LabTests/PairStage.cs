@@ -17,6 +17,9 @@ public sealed class PairStage : IAsyncLifetime
     /// <summary>Room of beta's module disk: enough for every test, little enough to be filled at once.</summary>
     public const long BetaDiskBytes = 2L << 30;
 
+    /// <summary>Of the cluster: less than by default, so that the limit is soon reached.</summary>
+    public const int ModulesMax = 6;
+
     private static readonly TimeSpan SyncMax = TimeSpan.FromSeconds(60);
 
     private PolluxPair? _pair;
@@ -71,7 +74,8 @@ public sealed class PairStage : IAsyncLifetime
     private async Task BuildAsync()
     {
         _pair = await PolluxPair.CreateAsync(DetectionSeconds,
-            prepare: async machines => BetaDisk = await LimitedDisk.CreateAsync(machines["beta"], BetaDiskBytes));
+            prepare: async machines => BetaDisk = await LimitedDisk.CreateAsync(machines["beta"], BetaDiskBytes),
+            clusterOptions: ["--modules-max", $"{ModulesMax}"]);
         _module = await WritingModule.CreateAsync(_pair, ModuleName, "alpha");
     }
 

@@ -5,7 +5,7 @@ using Pollux.Lab.Product;
 namespace Pollux.Tests.Lab;
 
 /// <summary>A data plane ends and starts again within the detection time: the same boot of the guest goes on, on the same host.</summary>
-public sealed class RestartTests
+public sealed class RestartTests(RestartTests.Stage stage) : IClassFixture<RestartTests.Stage>
 {
     /// <summary>Long enough for a start of the process on a busy machine; the default is 30 s.</summary>
     private const int DetectionSeconds = 10;
@@ -17,7 +17,7 @@ public sealed class RestartTests
     [LabFact]
     public async Task The_vm_outlives_its_data_plane_killed_five_times_in_a_row_and_once_handed_over()
     {
-        await using var scene = await Scene.CreateAsync();
+        var scene = await stage.ReadyAsync();
         for (var i = 0; i <= Repetitions; i++)
         {
             if (i < Repetitions)
@@ -35,7 +35,7 @@ public sealed class RestartTests
     [LabFact]
     public async Task The_vm_does_not_notice_a_secondary_whose_data_plane_is_killed_or_handed_over_and_starts_again()
     {
-        await using var scene = await Scene.CreateAsync();
+        var scene = await stage.ReadyAsync();
         for (var i = 0; i <= RepetitionsOfSecondary; i++)
         {
             if (i < RepetitionsOfSecondary)
@@ -53,7 +53,7 @@ public sealed class RestartTests
     [LabFact]
     public async Task The_vm_of_a_host_that_is_alone_outlives_its_data_plane_and_the_peer_is_in_sync_again_later()
     {
-        await using var scene = await Scene.CreateAsync();
+        var scene = await stage.ReadyAsync();
         await scene.Pair.Machines["beta"].PowerOffAsync();
         await scene.Module.WaitForAsync("the primary goes on alone", SyncMax, static status => status.On("alpha") is { Role: "ALONE", Ready: true });
         await scene.KillAsync("alpha");
@@ -64,33 +64,59 @@ public sealed class RestartTests
         await scene.JudgeAsync();
     }
 
-    /// <summary>A pair with a mirrored module whose guest writes on alpha.</summary>
-    private sealed class Scene(PolluxPair pair, WritingModule module, int vm, int boots) : IAsyncDisposable
+    /// <summary>One pair for all of these tests, made by the first.</summary>
+    public sealed class Stage : IAsyncLifetime
+    {
+        private PolluxPair? _pair;
+        private WritingModule? _module;
+
+        public Task InitializeAsync() => Task.CompletedTask;
+
+        public async Task DisposeAsync()
+        {
+            if (_module is not null)
+                await _module.DisposeAsync();
+            if (_pair is not null)
+                await _pair.DisposeAsync();
+            (_module, _pair) = (null, null);
+        }
+
+        /// <summary>The module is mirrored and its guest writes on alpha. If an earlier test has left it otherwise, all is made anew.</summary>
+        internal async Task<Scene> ReadyAsync()
+        {
+            if (_module is not null && _pair is not null)
+            {
+                try
+                {
+                    return await StartAsync(_pair, _module);
+                }
+                catch (LabException)
+                {
+                    await DisposeAsync();
+                }
+            }
+            _pair = await PolluxPair.CreateAsync(DetectionSeconds);
+            _module = await WritingModule.CreateAsync(_pair, "vm9", "alpha");
+            return await StartAsync(_pair, _module);
+        }
+
+        private static async Task<Scene> StartAsync(PolluxPair pair, WritingModule module)
+        {
+            await module.StartAsync();
+            await module.WaitUntilMirroredAsync(SyncMax);
+            await module.WaitForRecordsAsync("alpha", more: 50);
+            var vm = ExecutionObserver.ProcessOf(pair.Machines["alpha"], module.Name) ?? throw new LabException("The VM's process is not there.");
+            return new Scene(pair, module, vm, Scene.Boots(module));
+        }
+    }
+
+    internal sealed class Scene(PolluxPair pair, WritingModule module, int vm, int boots)
     {
         public PolluxPair Pair => pair;
 
         public WritingModule Module => module;
 
         public LabHost Alpha => pair.Machines["alpha"];
-
-        public static async Task<Scene> CreateAsync()
-        {
-            var pair = await PolluxPair.CreateAsync(DetectionSeconds);
-            try
-            {
-                var module = await WritingModule.CreateAsync(pair, "vm9", "alpha");
-                await module.StartAsync();
-                await module.WaitUntilMirroredAsync(SyncMax);
-                await module.WaitForRecordsAsync("alpha", more: 50);
-                var vm = ExecutionObserver.ProcessOf(pair.Machines["alpha"], module.Name) ?? throw new LabException("The VM's process is not there.");
-                return new Scene(pair, module, vm, Boots(module));
-            }
-            catch
-            {
-                await pair.DisposeAsync();
-                throw;
-            }
-        }
 
         public Task KillAsync(string host) => pair.DataPlanes[host].KillAsync();
 
@@ -116,12 +142,6 @@ public sealed class RestartTests
             Assert.Equal(0ul, verdict.LostRecords);
         }
 
-        public async ValueTask DisposeAsync()
-        {
-            await module.DisposeAsync();
-            await pair.DisposeAsync();
-        }
-
-        private static int Boots(WritingModule module) => module.Serials.Values.Sum(static serial => serial.Boots.Count);
+        public static int Boots(WritingModule module) => module.Serials.Values.Sum(static serial => serial.Boots.Count);
     }
 }

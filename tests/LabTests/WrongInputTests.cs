@@ -9,7 +9,6 @@ namespace Pollux.Tests.Lab;
 public sealed class WrongInputTests(PairStage stage)
 {
     private const int RefusedExitCode = 1;
-    private const int ModulesMax = 32;
 
     [LabFact]
     public Task A_directory_that_does_not_exist_is_refused() => RefusedAsync("module.directory-missing", LabHost.ModulesFolder + "/nowhere");
@@ -65,7 +64,7 @@ public sealed class WrongInputTests(PairStage stage)
         var alpha = stage.Pair.Machines["alpha"];
         var made = new List<string>();
         // One module, the writing one, is there already.
-        for (var i = 1; i < ModulesMax; i++)
+        for (var i = 1; i < PairStage.ModulesMax; i++)
         {
             var name = $"m{i}";
             await alpha.CheckAsync("mkdir", "-p", $"{LabHost.ModulesFolder}/{name}");

@@ -16,6 +16,8 @@ public sealed class ExecutionObserver : IAsyncDisposable
     private readonly CancellationTokenSource _stop = new();
     private readonly ConcurrentQueue<string> _violations = new();
     private readonly ConcurrentDictionary<string, DateTimeOffset> _firstSeen = new();
+    private readonly ConcurrentDictionary<string, DateTimeOffset> _goneAt = new();
+    private readonly Dictionary<string, int> _present = [];
     private readonly Task _loop;
 
     public ExecutionObserver(IReadOnlyList<LabHost> hosts, string vm)
@@ -33,6 +35,9 @@ public sealed class ExecutionObserver : IAsyncDisposable
     /// <summary>When the current process of the VM on a host was first seen; null when there is none.</summary>
     public DateTimeOffset? ProcessSeenAt(string host) =>
         _firstSeen.Where(pair => pair.Key.StartsWith(host + "/", StringComparison.Ordinal)).Select(pair => (DateTimeOffset?)pair.Value).Max();
+
+    /// <summary>When the last process of the VM that ended on a host was first found gone.</summary>
+    public DateTimeOffset? ProcessGoneAt(string host) => _goneAt.TryGetValue(host, out var at) ? at : null;
 
     /// <summary>The VM's process on a host, paused or not, in this moment.</summary>
     public static int? ProcessOf(LabHost host, string vm) => !host.IsOn
@@ -55,11 +60,17 @@ public sealed class ExecutionObserver : IAsyncDisposable
         {
             var present = new List<LabHost>();
             foreach (var host in _hosts)
-                if (TryProcessOf(host) is { } id)
-                {
-                    present.Add(host);
-                    _firstSeen.TryAdd($"{host.Name}/{id}", DateTimeOffset.UtcNow);
-                }
+            {
+                var found = TryProcessOf(host);
+                if (_present.TryGetValue(host.Name, out var former) && former != found)
+                    _goneAt[host.Name] = DateTimeOffset.UtcNow;
+                _present.Remove(host.Name);
+                if (found is not { } id)
+                    continue;
+                _present[host.Name] = id;
+                present.Add(host);
+                _firstSeen.TryAdd($"{host.Name}/{id}", DateTimeOffset.UtcNow);
+            }
             Samples++;
             if (present.Count > 1)
                 await CompareAsync(present[0], present[1]);

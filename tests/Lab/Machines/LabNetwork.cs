@@ -15,7 +15,8 @@ public sealed class LabNetwork
     private const int SubnetMax = 255;
     private static readonly string[] Bridges = ["br0", "br1"];
 
-    private readonly HashSet<(string From, string To)> _cuts = [];
+    /// <summary>Ports of interfaces in the switch; a TCP port if only its traffic is cut.</summary>
+    private readonly HashSet<(string From, string To, int? Tcp)> _cuts = [];
     private readonly HashSet<string> _pulled = [];
     private readonly Dictionary<string, int> _ports = [];
 
@@ -107,8 +108,8 @@ public sealed class LabNetwork
     /// <summary>Frames between two hosts vanish in both directions; everything else passes.</summary>
     public Task CutBetweenAsync(string one, string other, int network = 1) => ChangeCutsAsync(cuts =>
     {
-        cuts.Add((PortOf(one, network), PortOf(other, network)));
-        cuts.Add((PortOf(other, network), PortOf(one, network)));
+        cuts.Add((PortOf(one, network), PortOf(other, network), null));
+        cuts.Add((PortOf(other, network), PortOf(one, network), null));
     });
 
     /// <summary>Frames between any two of these vanish, from one moment on.</summary>
@@ -117,16 +118,23 @@ public sealed class LabNetwork
         foreach (var from in hosts)
             foreach (var to in hosts)
                 if (from != to)
-                    cuts.Add((PortOf(from), PortOf(to)));
+                    cuts.Add((PortOf(from), PortOf(to), null));
     });
 
     /// <summary>Frames from one host to another vanish; the way back passes.</summary>
-    public Task CutOneWayAsync(string from, string to) => ChangeCutsAsync(cuts => cuts.Add((PortOf(from), PortOf(to))));
+    public Task CutOneWayAsync(string from, string to) => ChangeCutsAsync(cuts => cuts.Add((PortOf(from), PortOf(to), null)));
+
+    /// <summary>Segments from or to one TCP port vanish between two hosts, in both directions; everything else passes.</summary>
+    public Task CutTcpAsync(string one, string other, int port) => ChangeCutsAsync(cuts =>
+    {
+        cuts.Add((PortOf(one), PortOf(other), port));
+        cuts.Add((PortOf(other), PortOf(one), port));
+    });
 
     public Task HealBetweenAsync(string one, string other, int network = 1) => ChangeCutsAsync(cuts =>
     {
-        cuts.Remove((PortOf(one, network), PortOf(other, network)));
-        cuts.Remove((PortOf(other, network), PortOf(one, network)));
+        cuts.Remove((PortOf(one, network), PortOf(other, network), null));
+        cuts.Remove((PortOf(other, network), PortOf(one, network), null));
     });
 
     public async Task HealAllAsync()
@@ -136,13 +144,14 @@ public sealed class LabNetwork
             await HealCableAsync(host);
     }
 
-    private async Task ChangeCutsAsync(Action<HashSet<(string From, string To)>> change)
+    private async Task ChangeCutsAsync(Action<HashSet<(string From, string To, int? Tcp)>> change)
     {
         change(_cuts);
         var rules = new StringBuilder("table bridge cuts\ndelete table bridge cuts\ntable bridge cuts {\n chain forward {\n");
         rules.Append("  type filter hook forward priority 0;\n");
-        foreach (var (from, to) in _cuts)
-            rules.Append($"  iifname \"{from}\" oifname \"{to}\" drop\n");
+        foreach (var (from, to, tcp) in _cuts)
+            foreach (var match in tcp is { } port ? [$"tcp sport {port} ", $"tcp dport {port} "] : (string[])[""])
+                rules.Append($"  iifname \"{from}\" oifname \"{to}\" {match}drop\n");
         rules.Append(" }\n}\n");
         (await Shell.RunAsync(["ip", "netns", "exec", SwitchNamespace, "nft", "-f", "-"], input: rules.ToString())).OrThrow();
     }

@@ -11,6 +11,10 @@ public sealed class PolluxPair : IAsyncDisposable
     public const string Cluster = "demo";
     public const int Port = 7400;
 
+    /// <summary>What hosts listen on for each other, by default.</summary>
+    public const int BeaconPort = 7410;
+    public const int ReplicationPort = 7411;
+
     private static readonly TimeSpan ReadyMax = TimeSpan.FromSeconds(30);
     private static readonly IReadOnlyDictionary<string, string> Quiet = new Dictionary<string, string>
     {

@@ -119,7 +119,7 @@ public sealed class WritingModule : IAsyncDisposable
     public async Task<ModuleVerdict> JudgeAsync()
     {
         await StopInSyncAsync();
-        var wrong = new List<string>(Observer.Violations.Select(text => "Two hosts ran the VM: " + text));
+        var wrong = new List<string>(WrongSoFar());
         ulong lost = 0;
         foreach (var host in _pair.Machines.Hosts)
         {
@@ -132,12 +132,28 @@ public sealed class WritingModule : IAsyncDisposable
                 wrong.Add($"{lostHere.Count} acknowledged records are not on {host.Name}, first {lostHere[0]} (highest there {scan.Max}).");
             lost = Math.Max(lost, (ulong)lostHere.Count);
         }
-        wrong.AddRange(Serials.Values.SelectMany(serial => serial.Oddities));
-        foreach (var boot in Serials.Values.SelectMany(serial => serial.Boots).Where(boot => boot.FoundBad > 0 || boot.FoundMissing > 0))
-            wrong.Add($"The guest's own scan on {boot.Host} found {boot.FoundBad} bad and {boot.FoundMissing} missing records.");
         wrong.AddRange((await DirectoryComparison.CompareAsync(CopyOn(_pair.Machines.Hosts[0].Name), CopyOn(_pair.Machines.Hosts[1].Name)))
             .Select(text => "The copies differ: " + text));
         return new ModuleVerdict(lost, wrong);
+    }
+
+    /// <summary>What can be judged while the VM runs: never two hosts running it, and each boot of the guest found all that was acknowledged
+    /// before it.</summary>
+    /// <returns>What is wrong, one sentence each.</returns>
+    public IReadOnlyList<string> WrongSoFar()
+    {
+        var wrong = new List<string>(Observer.Violations.Select(static text => "Two hosts ran the VM: " + text));
+        wrong.AddRange(Serials.Values.SelectMany(static serial => serial.Oddities));
+        var acknowledged = 0ul;
+        foreach (var boot in Serials.Values.SelectMany(static serial => serial.Boots).OrderBy(static boot => boot.FirstOutputAt))
+        {
+            if (boot.FoundBad > 0 || boot.FoundMissing > 0)
+                wrong.Add($"The guest's own scan on {boot.Host} found {boot.FoundBad} bad and {boot.FoundMissing} missing records.");
+            if (boot.FoundMax < acknowledged)
+                wrong.Add($"The guest on {boot.Host} found record {boot.FoundMax}, and {acknowledged} was acknowledged before.");
+            acknowledged = Math.Max(acknowledged, boot.Acknowledged?.Last ?? 0);
+        }
+        return wrong;
     }
 
     /// <summary>Stops the module with both copies in sync. A peer that falls behind during the stop, on a busy machine, is left out as it

@@ -161,6 +161,26 @@ public sealed class CounterexampleScenarios
         story.Until("the leaver runs", () => PairStory.Runs(story.Secondary), story.RunsAgainMs);
     });
 
+    /// <summary>The same with a promise: the primary writes on without the leaver, which may not run in that epoch.</summary>
+    [Fact]
+    public void Leaver_that_promised_returns_while_record_stale() => PairStory.Tell(story =>
+    {
+        story.World.Arbiter.Away(PairStory.EverMs);
+        story.Secondary.StopInOrder();
+        story.Until("the leaver has ended", () => !story.Secondary.Running);
+        var acknowledged = story.World.Truth.Acknowledged;
+        story.Until("the primary writes on", () => story.World.Truth.Acknowledged > acknowledged + 20);
+        story.Secondary.Start();
+        story.Pass(story.DetectionMs / 2);
+        story.Primary.LosePower();
+        story.World.Arbiter.Heal();
+        for (var i = 0; i < 10; i++)
+        {
+            story.Pass(story.DetectionMs);
+            Truth.Require(!story.Secondary.Vm.MayRun, "It runs what it has missed writes of.");
+        }
+    });
+
     [Theory]
     [InlineData(nameof(Sabotage.None))]
     [InlineData(nameof(Sabotage.TakeOverWithoutWaiting))]
