@@ -27,8 +27,10 @@ public readonly record struct DirtyCursor(ulong Object, long OffsetBytes);
 /// <code>
 ///   write, peer in session      ──► written ──flush begins──► flushing ──confirmed by both──► (equal)
 ///   write, ALONE without peer   ──► dirty  ──copied────────► written
-///   peer lost:                      written, flushing ──────► dirty
+///   peer lost:                      written, flushing, confirmed and not proven ──────► dirty
 /// </code>
+/// <para>What a flush has confirmed has no mark any more; until another flush proves it (<see cref="UnprovenFlushes"/>) it is among the
+/// runs of a checkpoint, and dirty when the peer is lost.</para>
 /// <para>A mark is set before the data is written. A write that is still on its way when a flush begins is not covered by it: its blocks
 /// are given to <see cref="BeginFlush"/> and stay <c>written</c>. While a flush of an object runs, a second one of it covers nothing
 /// here; the marks wait for the next.</para>
@@ -37,7 +39,7 @@ public readonly record struct DirtyCursor(ulong Object, long OffsetBytes);
 /// nothing in steady state.</para>
 /// <para>Not thread-safe: it belongs to the lock of the engine that owns it.</para>
 /// </remarks>
-public sealed class DirtyMap
+public sealed partial class DirtyMap
 {
     /// <summary>Block size. 64 KiB is the smallest unit of a resync at which a disk still moves close to its full rate.</summary>
     public const int BlockBytes = 64 * 1024;
@@ -52,7 +54,6 @@ public sealed class DirtyMap
     private readonly int pagesMax;
     private int pages;
     private int wholes;
-    private long flushLast;
     private long dirtyBlocks;
     private long unflushedBlocks;
 
@@ -87,46 +88,6 @@ public sealed class DirtyMap
     {
         foreach (ref readonly var range in marks)
             Mark(range.Object, range.OffsetBytes, range.LengthBytes, MarkKind.Dirty);
-    }
-
-    /// <summary>A flush of an object (0: of all) begins on both hosts.</summary>
-    /// <param name="inFlight">Ranges of writes that have not completed on both hosts yet; others' objects are ignored.</param>
-    public FlushToken BeginFlush(ulong obj, ReadOnlySpan<ObjectRange> inFlight)
-    {
-        var token = new FlushToken(obj, ++flushLast);
-        if (obj != 0)
-        {
-            if (objects.TryGetValue(obj, out var marks))
-                BeginFlush(marks, token.Number);
-        }
-        else
-        {
-            foreach (var marks in objects.Values)
-                BeginFlush(marks, token.Number);
-        }
-        foreach (ref readonly var range in inFlight)
-        {
-            if (obj == 0 || obj == range.Object)
-                Mark(range.Object, range.OffsetBytes, range.LengthBytes, MarkKind.Written);
-        }
-        return token;
-    }
-
-    /// <summary>Both hosts have confirmed the flush: what it covered is equal and stable.</summary>
-    public void FlushConfirmed(FlushToken token) => EndFlush(token, confirmed: true);
-
-    /// <summary>The flush has failed or its outcome is unknown: what it would have covered waits for the next.</summary>
-    public void FlushFailed(FlushToken token) => EndFlush(token, confirmed: false);
-
-    /// <summary>The peer may lack whatever is not flushed on both. Flushes that run confirm nothing any more.</summary>
-    public void PeerLost()
-    {
-        foreach (var marks in objects.Values)
-        {
-            marks.Flush = 0;
-            Move(marks, MarkKind.Flushing, MarkKind.Dirty);
-            Move(marks, MarkKind.Written, MarkKind.Dirty);
-        }
     }
 
     /// <summary>Finds the next dirty run of at most <paramref name="bytesMax"/> (rounded down to blocks, one at least) after the cursor
@@ -206,6 +167,7 @@ public sealed class DirtyMap
     /// <summary>The object is gone on both hosts.</summary>
     public void Forget(ulong obj)
     {
+        unproven.Forget(obj);
         if (!objects.TryGetValue(obj, out var marks))
             return;
         DropPages(marks);
@@ -218,6 +180,7 @@ public sealed class DirtyMap
     /// <summary>Both copies are proven equal and flushed.</summary>
     public void Clear()
     {
+        unproven.Clear();
         foreach (var obj in objects.Keys.ToArray())
             Forget(obj);
     }
@@ -235,10 +198,18 @@ public sealed class DirtyMap
         return NextRun(marks, kinds, first, out var from, out _) && from < end;
     }
 
-    /// <summary>Whether every block of the range that is marked here, in whatever way, has a dirty mark in <paramref name="other"/>.</summary>
+    /// <summary>Whether every block of the range that is marked here, in whatever way, or confirmed and not proven, has a dirty mark in
+    /// <paramref name="other"/>.</summary>
     public bool IsCoveredBy(DirtyMap other, in ObjectRange range)
     {
-        if (!objects.TryGetValue(range.Object, out var marks) || other.IsWhole(range.Object))
+        if (other.IsWhole(range.Object))
+            return true;
+        foreach (var confirmed in unproven.Holds(range) ? unproven.RangesOf(range) : [])
+        {
+            if (!other.IsDirtyThroughout(confirmed))
+                return false;
+        }
+        if (!objects.TryGetValue(range.Object, out var marks))
             return true;
         if (marks.Whole)
             return false;
@@ -266,6 +237,14 @@ public sealed class DirtyMap
             for (long block = 0; NextRun(marks, kinds, block, out var from, out var end); block = end)
                 yield return new(marks.Object, from * BlockBytes, (end - from) * BlockBytes);
         }
+    }
+
+    private bool IsDirtyThroughout(in ObjectRange range)
+    {
+        if (!objects.TryGetValue(range.Object, out var marks))
+            return false;
+        var (first, end) = BlocksOf(range.OffsetBytes, range.LengthBytes);
+        return marks.Whole || NextRun(marks, MarkKinds.Dirty, first, out var from, out var to) && from == first && to >= end;
     }
 
     private void Mark(ulong obj, long offsetBytes, long lengthBytes, MarkKind kind)
@@ -309,45 +288,6 @@ public sealed class DirtyMap
             return;
         marks.Whole = true;
         wholes++;
-    }
-
-    private void BeginFlush(ObjectMarks marks, long number)
-    {
-        if (marks.Flush != 0 || marks.WrittenBlocks == 0)
-            return;
-        marks.Flush = number;
-        Move(marks, MarkKind.Written, MarkKind.Flushing);
-    }
-
-    private void EndFlush(FlushToken token, bool confirmed)
-    {
-        if (token.Object != 0)
-        {
-            if (objects.TryGetValue(token.Object, out var marks))
-                EndFlush(marks, token.Number, confirmed);
-            return;
-        }
-        // Removal while enumerating is allowed by Dictionary; nothing else is.
-        foreach (var marks in objects.Values)
-            EndFlush(marks, token.Number, confirmed);
-    }
-
-    private void EndFlush(ObjectMarks marks, long number, bool confirmed)
-    {
-        if (marks.Flush != number)
-            return;
-        marks.Flush = 0;
-        if (!confirmed)
-        {
-            Move(marks, MarkKind.Flushing, MarkKind.Written);
-            return;
-        }
-        for (var i = marks.PageCount - 1; i >= 0 && marks.FlushingBlocks > 0; i--)
-        {
-            Add(marks, MarkKind.Flushing, -marks[i].Clear(MarkKind.Flushing, 0, MarkPage.Blocks));
-            DropIfEmpty(marks, i);
-        }
-        ForgetIfEmpty(marks);
     }
 
     private void Move(ObjectMarks marks, MarkKind from, MarkKind to)

@@ -48,6 +48,10 @@ public sealed record EngineOptions
     /// in a moment.</summary>
     public int FlushHabitOperations { get; init; } = 64;
 
+    /// <summary>How long something may be unflushed before the engine flushes it by itself: as long as Linux lets pages be dirty, so most of it is
+    /// on disk already and the flush is short.</summary>
+    public long SettleAfterMs { get; init; } = 30_000;
+
     /// <summary>How long a write waits for room in the activity log before it fails.</summary>
     public long ActivityLogRoomDeadlineMs { get; init; } = 30_000;
 

@@ -81,6 +81,19 @@ internal sealed class MarkPage
         return (gained, lost);
     }
 
+    /// <summary>Adds the marks of a kind to those of another page.</summary>
+    public void AddTo(MarkPage other, MarkKind kind)
+    {
+        ref var source = ref Of(kind);
+        ref var target = ref other.Of(kind);
+        for (var word = 0; word < Words; word++)
+            target[word] |= source[word];
+    }
+
+    public bool Has(MarkKind kind) => Any(in Of(kind)) != 0;
+
+    public void Clear(MarkKind kind) => Of(kind) = default;
+
     /// <summary>The first block at or after <paramref name="start"/> that has, or has not, a mark of one of the kinds; 512 if none.</summary>
     public int Next(MarkKinds kinds, bool marked, int start)
     {

@@ -27,6 +27,7 @@ internal sealed class MarksMachine
     // By log slot.
     private readonly int[] pins;
     private readonly long[] placedAt;
+    private readonly bool[] used;
 
     // By group: the number of the last placing, the last one whose sector is being stored or was asked to be, and the last stable one.
     private readonly long[] placed;
@@ -63,6 +64,7 @@ internal sealed class MarksMachine
         Claim = recovered.Claim;
         pins = new int[logSlots];
         placedAt = new long[logSlots];
+        used = new bool[logSlots];
         placed = new long[log.Groups];
         storing = new long[log.Groups];
         stored = new long[log.Groups];
@@ -168,6 +170,24 @@ internal sealed class MarksMachine
             Map.Mark(entry.Range, MarkKinds.Dirty);
     }
 
+    /// <summary>Takes out of the log what needs not be in it and no operation has used since the last call: what has to be copied after a crash gets
+    /// less by that.</summary>
+    public void Trim()
+    {
+        for (var slot = 0; slot < logSlots; slot++)
+        {
+            var entry = log.Entries[slot];
+            var wasUsed = used[slot];
+            used[slot] = false;
+            if (entry.Object == 0 || wasUsed || pins[slot] > 0 || !IsDurable(slot) || !IsCovered(entry.Range))
+                continue;
+            index.Remove(entry);
+            Clear(slot);
+            placed[slot / ActivityLogImage.SlotsPerGroup]++;
+            sectorsWanted = true;
+        }
+    }
+
     /// <summary>Empties the log: no extent in it has to be suspected any more, since a checkpoint holds all marks. Nothing is pinned.</summary>
     public void EmptyLog()
     {
@@ -241,6 +261,7 @@ internal sealed class MarksMachine
         if (first == last && index.TryGetValue(new(obj, first), out var known))
         {
             pins[known]++;
+            used[known] = true;
             activation = new Activation { Held = true, Object = obj, First = first, Last = last, Single = known };
             return true;
         }
@@ -274,6 +295,7 @@ internal sealed class MarksMachine
         log.Entries[slot] = entry;
         index.Add(entry, slot);
         pins[slot] = 1;
+        used[slot] = true;
         placedAt[slot] = ++placed[slot / ActivityLogImage.SlotsPerGroup];
         sectorsWanted = true;
     }
@@ -300,11 +322,11 @@ internal sealed class MarksMachine
         free.Push(slot);
     }
 
-    /// <summary>Every mark of the range is in the durable checkpoint, or there is none. While everything counts as different anyway, marks say
-    /// nothing more, unless a resync is to go on by them.</summary>
+    /// <summary>Every mark of the range is in the durable checkpoint, or there is none; the same of what no flush has proven. While everything
+    /// counts as different anyway, marks say nothing more, unless a resync is to go on by them.</summary>
     private bool IsCovered(in ObjectRange range) =>
         saved is not null && savedEverything && Claim.Part != ResyncPart.Source
-        || !Map.HasMarks(range.Object, range.OffsetBytes, range.LengthBytes)
+        || !Map.MayDiffer(range)
         || saved is not null && Map.IsCoveredBy(saved, range);
 
     private bool IsDurable(in Activation activation)
@@ -328,7 +350,7 @@ internal sealed class MarksMachine
         checkpointsStarted = checkpointsAsked;
         checkpointRuns = true;
         saved = null;
-        snapshot = [.. Map.Runs()];
+        snapshot = [.. Map.RunsIfPeerIsLost()];
         snapshotRepairs = repairs;
         if (repairs)
             Claim = Claim.Part == ResyncPart.None ? Claim : ResyncClaim.None;

@@ -4,6 +4,9 @@ namespace Pollux.DataPlane.Core.Replication;
 public sealed partial class SourceMachine
 {
     private bool _quiesceFlushes;
+
+    // A second flush proves what the first has confirmed: nothing has to be suspected when this host is started again.
+    private bool _quiesceProves;
     private bool _quiesceEnded;
     private int _flushesOut;
 
@@ -109,6 +112,9 @@ public sealed partial class SourceMachine
     {
         switch (purpose)
         {
+            case Purpose.QuiesceFlush when _quiescing && _quiesceFlushes && !_quiesceProves && errno == 0 && peerConfirmed && _marks.Map.UnprovenPages > 0:
+                (_quiesceFlushes, _quiesceProves) = (false, true);
+                break;
             case Purpose.QuiesceFlush when _quiescing && _quiesceFlushes:
                 (_quiesceFlushes, _quiesceEnded) = (false, true);
                 if (errno == 0)
@@ -116,6 +122,9 @@ public sealed partial class SourceMachine
                 break;
             case Purpose.GoneFlush:
                 _goneFlushes = false;
+                break;
+            case Purpose.SettlingFlush:
+                _settlingFlushes = false;
                 break;
             case Purpose.VerifyFlush when session == _link:
                 VerifyFlushed(peerConfirmed && errno == 0);

@@ -312,7 +312,8 @@ public sealed partial class SourceMachine
         }
     }
 
-    /// <summary>What was written and copied before is flushed on both hosts, and its marks go.</summary>
+    /// <summary>What was written and copied before is flushed on both hosts, and its marks go. Here first: the target forgets its marks when it has
+    /// flushed, and those that it has told are in memory only here. This flush also shows that the one before told the truth.</summary>
     private void FlushForTheLastTime()
     {
         var slot = _ledger.Enter(OperationKind.Flush, guest: false, 0, 0, 0, 0, 0, ++_operationNumber);
@@ -321,7 +322,6 @@ public sealed partial class SourceMachine
         // Marks that are set after the token was taken stay, and everything marked before is in the stream before the frame.
         _finalToken = _marks.Map.BeginFlush(0, []);
         Await(ResyncStep.Final);
-        SendBase(FrameKind.ResyncFinal, FrameFlags.None);
         _operations[slot] = new Operation { Kind = OperationKind.Flush, Purpose = Purpose.FinalFlush, Step = Step.Local, Session = _link, GoneBefore = _goneNumber };
         _effects.LocalFlush(slot, 0, dataOnly: false);
     }
@@ -331,7 +331,9 @@ public sealed partial class SourceMachine
         if (_resync != ResyncStep.Final)
             return;
         _flushedHere = errno == 0;
-        if (errno != 0)
+        if (errno == 0)
+            SendBase(FrameKind.ResyncFinal, FrameFlags.None);
+        else
             LoseSession("the flush at the end of the resync failed here");
     }
 

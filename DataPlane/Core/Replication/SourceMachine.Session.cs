@@ -382,6 +382,7 @@ public sealed partial class SourceMachine
         WatchWaiting();
         if (_stopping)
             return;
+        WatchSettling();
         if (Resuming && _nowMs >= _resumeDueMs)
         {
             GiveUpResuming($"no other link within {_options.ResumeDeadlineMs} ms");

@@ -57,6 +57,9 @@ public sealed partial class SourceMachine
         /// <summary>What a verify has repaired becomes stable.</summary>
         VerifyFlush,
 
+        /// <summary>Settles what no front end flushes, so that the activity log gets room; proves what others have confirmed.</summary>
+        SettlingFlush,
+
         /// <summary>Nobody has asked for it yet.</summary>
         Expected,
         Copy,

@@ -65,6 +65,7 @@ public sealed partial class SourceMachine
         _marks = new MarksMachine(marks, options.MarkPagesMax, effects);
         _peer = start.PeerIsMember ? PeerPart.Member : PeerPart.Out;
         (_epoch, _adopted) = (start.Epoch, start.AdoptedObjects);
+        _settledMs = _quietSinceMs = _trimmedMs = nowMs;
         _orphans.UnionWith(start.Orphans ?? []);
         // Epoch first: no two primacies give the same id. One epoch may be served more than once, and its highest objects may be gone by
         // then: what was reserved is never given again.
@@ -103,7 +104,7 @@ public sealed partial class SourceMachine
     {
         if (_stopping)
             return;
-        (_quiescing, _quiesceFlushes, _quiesceEnded) = (true, false, false);
+        (_quiescing, _quiesceFlushes, _quiesceProves, _quiesceEnded) = (true, false, false, false);
         _changed = true;
         Settle();
     }

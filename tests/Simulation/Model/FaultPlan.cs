@@ -128,12 +128,37 @@ internal sealed class FaultPlan(World world)
 
     private void FailDisk(SimHost host, long forMs)
     {
-        var what = random.Between(0, 2);
+        var what = random.Between(0, 3);
+        if (what == 3)
+        {
+            FailUnderFlush(host, forMs);
+            return;
+        }
         world.Say("fault", $"the disk of {host.Name} fails {((string[])["writes", "flushes", "metadata"])[what]} for {forMs} ms");
         host.Disk.WriteErrno = what == 0 ? Linux.EIO : 0;
         host.Disk.FlushErrno = what == 1 ? (int)random.Of([(long)Linux.EIO, Linux.ENOSPC]) : 0;
         host.Disk.MetadataErrno = what == 2 ? Linux.EIO : 0;
         world.Schedule.After(forMs, () => host.Disk.WriteErrno = host.Disk.FlushErrno = host.Disk.MetadataErrno = 0);
+    }
+
+    /// <summary>The flush under which it fails is confirmed; then the host may have no time to tell of the next one.</summary>
+    private void FailUnderFlush(SimHost host, long forMs)
+    {
+        host.Disk.FailsUnderFlush = () =>
+        {
+            world.Say("fault", $"the file system of {host.Name} fails under a flush and calls it done");
+            world.Schedule.After(random.Between(0, 60), () =>
+            {
+                if (random.Chance(500))
+                    world.Cut(host, forMs);
+            });
+            world.Schedule.After(forMs, () =>
+            {
+                if (host.Disk.IsAborted && !healed)
+                    LosePower(host);
+            });
+        };
+        world.Schedule.After(forMs, () => host.Disk.FailsUnderFlush = null);
     }
 
     /// <summary>Nobody is told before the next flush, and whoever is told may die of it.</summary>
@@ -192,7 +217,10 @@ internal sealed class FaultPlan(World world)
             host.CrashAfterEffects(-1);
             host.Vm.Mend();
             host.Disk.WriteErrno = host.Disk.FlushErrno = host.Disk.MetadataErrno = 0;
+            host.Disk.FailsUnderFlush = null;
             host.Thaw();
+            if (host.Disk.IsAborted)
+                host.LosePower();
             host.RestorePower();
             host.Start();
         }

@@ -62,6 +62,9 @@ internal sealed partial class SimDisk
     /// <summary>What a loss of power leaves at worst.</summary>
     public ImmutableSortedDictionary<ulong, SimNode> NamesStable => namesStable;
 
+    /// <summary>One of these is what a loss of power leaves.</summary>
+    public IEnumerable<ImmutableSortedDictionary<ulong, SimNode>> NamesAfterLoss => namesUnflushed.Select(static entry => entry.Names).Prepend(namesStable);
+
     public static SimNode? Lookup(ImmutableSortedDictionary<ulong, SimNode> names, ulong parent, string name) =>
         names.Values.FirstOrDefault(node => node.Links.Contains(new SimLinkName(parent, name)));
 

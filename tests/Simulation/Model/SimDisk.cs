@@ -30,11 +30,20 @@ internal sealed partial class SimDisk
     private int untoldOfAll;
 
     /// <summary>Answers the next operations of its kind with this Linux error number; 0: it works.</summary>
-    public int WriteErrno { get; set; }
+    public int WriteErrno { get => IsAborted ? Linux.EROFS : field; set; }
 
-    public int FlushErrno { get; set; }
+    public int FlushErrno { get => IsAborted ? Linux.EROFS : field; set; }
 
-    public int MetadataErrno { get; set; }
+    public int MetadataErrno { get => IsAborted ? Linux.EROFS : field; set; }
+
+    /// <summary>Not null: the file system fails under the next flush that has content to make stable. That one says nothing and loses it, this is
+    /// called, and everything after it fails until the machine is started anew.</summary>
+    public Action? FailsUnderFlush { get; set; }
+
+    public bool IsAborted { get; private set; }
+
+    /// <summary>A flush has lied since the copy was last found equal to the other.</summary>
+    public bool HasLied { get; set; }
 
     public IEnumerable<SimFile> Files => files.Values.Where(file => Names.ContainsKey(file.Object));
 
@@ -115,6 +124,14 @@ internal sealed partial class SimDisk
     public int EndFlush(long begun, ulong obj)
     {
         var failed = FlushErrno;
+        var lies = failed == 0 && FailsUnderFlush is not null && files.Values.Any(file => (obj == 0 || file.Object == obj) && file.HasDirty(begun));
+        if (lies)
+        {
+            IsAborted = HasLied = true;
+            failed = FlushErrno;
+            FailsUnderFlush!();
+            FailsUnderFlush = null;
+        }
         foreach (var file in files.Values)
             if (obj == 0 || file.Object == obj)
                 file.Flush(begun, failed != 0);
@@ -122,7 +139,7 @@ internal sealed partial class SimDisk
             FlushNames(begun);
         else
             Drop(failed);
-        return untold.Remove(obj, out var errno) && failed == 0 ? errno : failed;
+        return lies ? 0 : untold.Remove(obj, out var errno) && failed == 0 ? errno : failed;
     }
 
     /// <summary>The kernel writes back by itself and fails.</summary>
@@ -198,6 +215,8 @@ internal sealed partial class SimDisk
         MetadataLosesPower(choose);
         untold.Clear();
         untoldOfAll = 0;
+        FailsUnderFlush = null;
+        IsAborted = false;
         WriteErrno = FlushErrno = MetadataErrno = 0;
     }
 }

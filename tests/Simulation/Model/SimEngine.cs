@@ -352,9 +352,14 @@ internal sealed partial class SimEngine : IEngineEffects, IEngineSurroundings
         host.Say("peer caught up");
         // What a guest wrote since the last flush is not flushed: a host that has lost it since differs there, and the marks must say so.
         if (host.UnflushedLostMs < sessionUpMs && host.Peer.UnflushedLostMs < sessionUpMs)
+        {
             world.Truth.CheckEqual("S6: caught up");
+            host.Disk.HasLied = host.Peer.Disk.HasLied = false;
+        }
         else
+        {
             world.Truth.CheckMarked("caught up, and one has lost what was unflushed");
+        }
         Raise(new RoleInput.PeerCaughtUp(syncBase), 0);
     });
 

@@ -18,6 +18,11 @@ internal sealed class SimFile(ulong obj, List<(ulong Object, long Sector)> touch
     /// <summary>What a loss of power would leave at worst.</summary>
     public byte[]? Stable(long sector) => sectors.GetValueOrDefault(sector)?.Stable;
 
+    /// <summary>One of these is what a loss of power leaves of a sector, cut to one of <see cref="SizesAfterLoss"/>.</summary>
+    public IEnumerable<byte[]?> ContentsAfterLoss(long sector) => sectors.GetValueOrDefault(sector)?.AfterLoss ?? [null];
+
+    public IEnumerable<long> SizesAfterLoss => sizesUnflushed.Select(static entry => entry.SizeBytes).Prepend(sizeStable);
+
     public IEnumerable<(long Sector, byte[] Content)> Written
     {
         get
@@ -127,6 +132,9 @@ internal sealed class SimFile(ulong obj, List<(ulong Object, long Sector)> touch
         }
     }
 
+    /// <summary>A flush that began then has something to write.</summary>
+    public bool HasDirty(long begun) => unflushed.Exists(sector => sector.IsDirtyAt(begun));
+
     /// <param name="failed">Write-back did not work: the pages count as written, and are not stable.</param>
     public void Flush(long begun, bool failed)
     {
@@ -212,8 +220,12 @@ internal sealed class SimFile(ulong obj, List<(ulong Object, long Sector)> touch
 
         public byte[]? Stable { get; private set; }
 
+        public IEnumerable<byte[]?> AfterLoss => since.Select(static entry => entry.Content).Prepend(Stable);
+
         /// <summary>Has content that will be written back.</summary>
         public bool IsDirty => since.Exists(entry => entry.Content is not null);
+
+        public bool IsDirtyAt(long begun) => since.Exists(entry => entry.Version <= begun && entry.Content is not null);
 
         /// <summary>Shows what will never be written back.</summary>
         public bool IsDropped => !ReferenceEquals(Now, Kept);

@@ -106,7 +106,7 @@ internal sealed class SimHost
         {
             Module = "m", Incarnation = Incarnation, Timings = new RoleTimings(detectionMs), ActivityLogSlots = ActivityLogImage.SlotsPerGroup,
             ResyncFlushBytes = world.ResyncFlushBytes, ResyncStepDeadlineMs = 10_000, ActivityLogRoomDeadlineMs = 5_000, StopDeadlineMs = 5_000,
-            FlushHabitOperations = 1,
+            FlushHabitOperations = 1, SettleAfterMs = 3_000,
         });
         if (Vm.Kept)
             Vm.Claimed(Engine);

@@ -89,10 +89,12 @@ internal sealed class Truth(World world)
         foreach (var (cell, number) in flush.MakesStable)
         {
             // S2: on stable storage of every member.
-            foreach (var member in world.Heirs)
+            foreach (var member in world.Heirs.Where(member => !member.Disk.HasLied))
                 Require(cell.MayBeStable(cell.Stable(member.Disk), number),
                     $"S2: {host.Name} acknowledged a flush of change {number} of {cell}; member {member.Name} has {cell.Stable(member.Disk)} stable");
-            cell.FlushAcknowledged(number);
+            // Who believes a disk that lies can promise no more than that.
+            if (!world.Hosts.Any(other => other.Disk.HasLied && MayBeMember(other)))
+                cell.FlushAcknowledged(number);
         }
     }
 
@@ -112,12 +114,14 @@ internal sealed class Truth(World world)
     /// keeps them only as long as it likes. After the latter no flush of them may be acknowledged.</summary>
     public void UnflushedLost(SimHost host)
     {
-        var asked = joinAsked.Peer == host && joinAsked.Epoch == world.Arbiter.Record.Epoch;
-        if (!world.Heirs.Contains(host) && !asked && host.Peer.Engine is not { HoldsForPeer: true })
+        if (!MayBeMember(host))
             return;
         foreach (var cell in world.Layout.Cells)
             cell.MemberLostUnflushed();
     }
+
+    private bool MayBeMember(SimHost host) =>
+        world.Heirs.Contains(host) || (joinAsked.Peer == host && joinAsked.Epoch == world.Arbiter.Record.Epoch) || host.Peer.Engine is { HoldsForPeer: true };
 
     /// <summary>A VM begins to execute: there is no other, and it reads what was acknowledged (S2, S6, S7).</summary>
     public void WorkloadBegins(SimHost host)
@@ -135,7 +139,7 @@ internal sealed class Truth(World world)
                 continue;
             cell.Found(value);
             if (!lostByMember)
-                cell.Seen(value);
+                cell.Seen(value, cell.AfterLoss(host.Disk));
         }
     }
 

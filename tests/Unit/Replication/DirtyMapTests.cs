@@ -124,6 +124,58 @@ public sealed class DirtyMapTests
     }
 
     [Fact]
+    public void What_a_flush_has_confirmed_is_dirty_when_the_peer_is_lost_before_another_has_proven_it()
+    {
+        var map = new DirtyMap();
+        map.MarkWritten(A, 40 * Block, Block);
+        map.FlushConfirmed(map.BeginFlush(A, []));
+        Assert.True(map.IsEmpty);
+        Assert.Equal([Blocks(A, 40, 1)], map.RunsIfPeerIsLost());
+        Assert.True(map.MayDiffer(new(A, 0, 41 * Block)) && !map.MayDiffer(new(A, 0, 40 * Block)) && !map.MayDiffer(new(A, 41 * Block, 600 * Block)));
+        var saved = new DirtyMap();
+        Assert.False(map.IsCoveredBy(saved, new(A, 0, 64 * Block)));
+        saved.MarkDirty(A, 40 * Block, Block);
+        Assert.True(map.IsCoveredBy(saved, new(A, 0, 64 * Block)));
+        map.PeerLost();
+        Assert.Equal([Blocks(A, 40, 1)], map.Runs(MarkKinds.Dirty));
+        Assert.Equal(0, map.UnprovenPages);
+    }
+
+    [Theory]
+    [InlineData(A, true)]
+    [InlineData(0UL, true)]
+    [InlineData(B, false)]
+    public void Only_a_flush_of_the_same_or_of_everything_that_began_after_the_confirmation_proves_it(ulong flushed, bool proves)
+    {
+        var map = new DirtyMap();
+        map.MarkWritten(A, 0, Block);
+        var first = map.BeginFlush(A, []);
+        var beside = map.BeginFlush(flushed, []);
+        map.FlushConfirmed(first);
+        map.FlushConfirmed(beside);
+        Assert.Equal(1, map.UnprovenPages);
+        map.FlushConfirmed(map.BeginFlush(flushed, []));
+        Assert.Equal(proves ? 0 : 1, map.UnprovenPages);
+        map.PeerLost();
+        Assert.Equal(proves, map.IsEmpty);
+    }
+
+    [Fact]
+    public void A_flush_that_finds_no_room_to_be_remembered_clears_no_marks_and_the_next_one_does()
+    {
+        var map = new DirtyMap();
+        var all = UnprovenFlushes.PagesMax + 5L;
+        for (var i = 0L; i < all; i++)
+            map.MarkWritten((ulong)(i + 1), 0, Block);
+        map.FlushConfirmed(map.BeginFlush(0, []));
+        Assert.Equal((UnprovenFlushes.PagesMax, 5 * Block), (map.UnprovenPages, map.UnflushedBytes));
+        map.FlushConfirmed(map.BeginFlush(0, []));
+        Assert.Equal((5, 0L), (map.UnprovenPages, map.UnflushedBytes));
+        map.FlushConfirmed(map.BeginFlush(0, []));
+        Assert.Equal(0, map.UnprovenPages);
+    }
+
+    [Fact]
     public void A_copied_run_is_equal_only_after_a_flush_of_both()
     {
         var map = new DirtyMap();
@@ -255,7 +307,7 @@ public sealed class DirtyMapTests
                     if (random.Below(5) > 0)
                     {
                         map.FlushConfirmed(ended.Token);
-                        model.EndFlush(ended.Number, confirmed: true);
+                        model.EndFlush(ended.Number, confirmed: true, ended.Token.Object);
                     }
                     else
                     {
@@ -278,7 +330,7 @@ public sealed class DirtyMapTests
                     break;
                 case 18 when random.Below(10) == 0:
                     map.Forget(obj);
-                    model.Forget(obj, 0);
+                    model.Forget(obj, 0, gone: true);
                     break;
                 case 19 when random.Below(4) == 0:
                     map.Clip(obj, offset);
@@ -296,6 +348,7 @@ public sealed class DirtyMapTests
             Same(model.Written, MarkKinds.Written);
             Same(model.FlushingAll(), MarkKinds.Flushing);
             Assert.True(model.Dirty.Count * Block == map.DirtyBytes, where);
+            Assert.True(model.Unproven.Count == map.UnprovenPages, where);
 
             void Same(ISet<(ulong, long)> expected, MarkKinds kind)
             {
@@ -309,9 +362,13 @@ public sealed class DirtyMapTests
     private sealed class Model
     {
         private readonly Dictionary<ulong, (long Number, HashSet<(ulong, long)> Blocks)> flushing = [];
+        private long flushLast;
 
         public HashSet<(ulong, long)> Dirty { get; } = [];
         public HashSet<(ulong, long)> Written { get; } = [];
+
+        /// <summary>Blocks confirmed and not proven, and the newest flush at that time, by page.</summary>
+        public Dictionary<(ulong Object, long Page), (HashSet<long> Blocks, long FlushLast)> Unproven { get; } = [];
 
         public static IEnumerable<(ulong, long)> BlocksOf(ulong obj, long offset, long length)
         {
@@ -325,6 +382,7 @@ public sealed class DirtyMapTests
 
         public void BeginFlush(ulong obj, long number)
         {
+            flushLast = number;
             foreach (var one in Written.Select(b => b.Item1).Distinct().Where(o => obj == 0 || o == obj).ToList())
             {
                 if (flushing.ContainsKey(one))
@@ -334,8 +392,19 @@ public sealed class DirtyMapTests
             }
         }
 
-        public void EndFlush(long number, bool confirmed)
+        public void EndFlush(long number, bool confirmed, ulong flushed = 0)
         {
+            if (confirmed)
+            {
+                foreach (var key in Unproven.Where(u => (flushed == 0 || u.Key.Object == flushed) && u.Value.FlushLast < number).Select(u => u.Key).ToList())
+                    Unproven.Remove(key);
+                foreach (var (one, block) in flushing.Values.Where(f => f.Number == number).SelectMany(f => f.Blocks))
+                {
+                    var blocks = Unproven.TryGetValue((one, block / 512), out var known) ? known.Blocks : [];
+                    blocks.Add(block);
+                    Unproven[(one, block / 512)] = (blocks, flushLast);
+                }
+            }
             foreach (var (obj, flush) in flushing.Where(f => f.Value.Number == number).ToList())
             {
                 flushing.Remove(obj);
@@ -354,17 +423,25 @@ public sealed class DirtyMapTests
         {
             Dirty.UnionWith(Written);
             Dirty.UnionWith(FlushingAll());
+            foreach (var ((obj, _), (blocks, _)) in Unproven)
+                Dirty.UnionWith(blocks.Select(block => (obj, block)));
+            Unproven.Clear();
             Written.Clear();
             flushing.Clear();
         }
 
-        public void Forget(ulong obj, long from)
+        public void Forget(ulong obj, long from, bool gone = false)
         {
             var first = (from + Block - 1) / Block;
             Dirty.RemoveWhere(b => b.Item1 == obj && b.Item2 >= first);
             Written.RemoveWhere(b => b.Item1 == obj && b.Item2 >= first);
             if (flushing.TryGetValue(obj, out var flush))
                 flush.Blocks.RemoveWhere(b => b.Item2 >= first);
+            if (gone)
+            {
+                foreach (var key in Unproven.Keys.Where(key => key.Object == obj).ToList())
+                    Unproven.Remove(key);
+            }
             if (!Dirty.Concat(Written).Concat(FlushingAll()).Any(b => b.Item1 == obj))
                 flushing.Remove(obj);
         }

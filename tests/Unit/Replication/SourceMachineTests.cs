@@ -120,6 +120,11 @@ public sealed class SourceMachineTests
         _pair.Run();
         A.Flush(2);
         _pair.Run();
+        // A later flush proves the first; what it covers itself is copied again.
+        A.Write(4, file, 0, MachinePair.Bytes(4096));
+        _pair.Run();
+        A.Flush(5);
+        _pair.Run();
         B.Crash();
         _pair.Exclude();
         A.Write(3, file, 1 << 19, MachinePair.Bytes(100, 3));
