@@ -107,6 +107,28 @@ public sealed class SettlingTests
         Assert.Empty(Active());
     }
 
+    [Theory]
+    [InlineData(false, 0)]
+    [InlineData(true, 1)]
+    public void A_source_that_has_failed_leaves_its_log_as_after_a_crash(bool fails, int active)
+    {
+        _pair.ServeMirrored();
+        var file = _pair.Create("f");
+        Write(file, 0);
+        if (fails)
+        {
+            A.Fails = static (what, _) => what == "flush" ? LinuxError.InputOutput : 0;
+            A.Flush(++_tag, file);
+            _pair.Run();
+            A.Fails = static (_, _) => 0;
+            Assert.Contains(A.Events, e => e.StartsWith("fault", StringComparison.Ordinal));
+        }
+        A.Source!.Stop();
+        _pair.Run();
+        Assert.Single(A.Events, "stopped");
+        Assert.Equal(active, Active().Count);
+    }
+
     private void Write(ulong file, long offset)
     {
         A.Write(++_tag, file, offset, MachinePair.Bytes(4096));
