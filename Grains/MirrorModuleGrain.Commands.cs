@@ -56,7 +56,7 @@ public sealed partial class MirrorModuleGrain
 
     public async Task<Outcome> SetRunAsync(bool run)
     {
-        if (NotActive() is { } problem) return Outcome.Refused(problem);
+        if (await NotTakingAsync() is { } problem) return Outcome.Refused(problem);
         var state = _state.Value;
         // The newer word holds: a stop and start that is half done is not gone on with.
         if (state.Command is { Kind: StopStartCommand.Kind })
@@ -79,8 +79,8 @@ public sealed partial class MirrorModuleGrain
     /// <summary>Intent first: what follows is done by <see cref="FollowCommandAsync"/>, also after a crash.</summary>
     private async Task<Outcome> BeginAsync(Guid operationId, string kind, Func<string, bool, ArbiterRecord, Problem?> mayBegin)
     {
+        if (await NotTakingAsync() is { } problem) return Outcome.Refused(problem);
         var state = _state.Value;
-        if (NotActive() is { } problem) return Outcome.Refused(problem);
         if (HasSeen(operationId)) return Outcome.Done;
         if ((state.Command is { } open ? Problems.CommandOpen(Key, open.Kind) : mayBegin(Key, state.Run, state.Record!)) is { } notNow)
         {
@@ -100,8 +100,8 @@ public sealed partial class MirrorModuleGrain
 
     public async Task<Outcome> VerifyAsync(Guid operationId, bool repair, long bytesPerSecondMax)
     {
+        if (await NotTakingAsync() is { } problem) return Outcome.Refused(problem);
         var state = _state.Value;
-        if (NotActive() is { } problem) return Outcome.Refused(problem);
         if (state.Verify?.OperationId == operationId) return Outcome.Done;
         if (VerifyCommand.MayBegin(Key, state.Run, state.Record!, bytesPerSecondMax) is { } notNow) return Outcome.Refused(notNow);
         if (state.Verify is { } last && VerifyCommand.IsOpen(last, await HostWordAsync(last.Host)))
@@ -113,7 +113,7 @@ public sealed partial class MirrorModuleGrain
 
     public async Task<Outcome> StopVerifyAsync()
     {
-        if (NotActive() is { } problem) return Outcome.Refused(problem);
+        if (await NotTakingAsync() is { } problem) return Outcome.Refused(problem);
         if (_state.Value.Verify is not { } verify) return Outcome.Refused(Problems.VerifyNone(Key));
         if (!verify.Stop) await _state.SaveAsync(_state.Value with { Verify = verify with { Stop = true } });
         await HintHostsAsync();
@@ -122,7 +122,7 @@ public sealed partial class MirrorModuleGrain
 
     public async Task<Outcome> SetResyncLimitsAsync(ResyncPolicy limits)
     {
-        if (NotActive() is { } problem) return Outcome.Refused(problem);
+        if (await NotTakingAsync() is { } problem) return Outcome.Refused(problem);
         if (VerifyCommand.Check(limits) is { } bad) return Outcome.Refused(bad);
         if (_state.Value.Spec!.Resync != limits)
             await _state.SaveAsync(_state.Value with { Spec = _state.Value.Spec with { Resync = limits } });
@@ -132,7 +132,7 @@ public sealed partial class MirrorModuleGrain
 
     public async Task<Outcome> DeleteAsync()
     {
-        if (NotActive() is { } problem) return Outcome.Refused(problem);
+        if (await NotTakingAsync() is { } problem) return Outcome.Refused(problem);
         if (_state.Value.Run) return Outcome.Refused(Problems.DeleteRunning(Key));
         foreach (var host in _state.Value.Hosts)
             // A host that is away releases the module when it returns and finds it gone from its desired state.
@@ -143,6 +143,11 @@ public sealed partial class MirrorModuleGrain
     }
 
     private IClusterGrain Cluster => GrainFactory.GetGrain<IClusterGrain>(GrainKey.ClusterOf(Key));
+
+    /// <summary>A module that is recovered takes no command before its whole cluster is: its hosts get no orders until then, and what was deleted
+    /// would come back from their reports.</summary>
+    private async Task<Problem?> NotTakingAsync() =>
+        NotActive() ?? (_generation.Number > 0 && await Cluster.ReadAsync() is { Recovery: not null } ? Problems.ClusterRecovering(GrainKey.ClusterOf(Key)) : null);
 
     private Problem? NotActive() => _state.Value.Phase switch
     {

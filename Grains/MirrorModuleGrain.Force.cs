@@ -11,19 +11,22 @@ public sealed partial class MirrorModuleGrain
         if (_state.Value is not { Phase: ModulePhase.Active, Record: { } record } state) return null;
         var named = GrainKey.Of(GrainKey.ClusterOf(Key), host);
         var other = record.Hosts.FirstOrDefault(one => one != named) ?? named;
+        if (!record.Hosts.Contains(named))
+            return new ForcePreview(named, other, record.Epoch, null, null, null, 0, null, Problems.PlaceForeign(Key, named));
         var itself = await HostWordAsync(named);
+        var hears = await GrainFactory.GetGrain<IHostGrain>(named).ReadAsync() is { Connected: true, PeerReachable: true };
         var peer = await GrainFactory.GetGrain<IHostGrain>(other).ReadAsync();
         var left = ForcePromotion.Left(state.History, named);
         // What it said before it went; nothing after a restart of the control plane.
         var lastWords = peer.Modules.FirstOrDefault(report => report.Module == Key && report.Record.Incarnation == record.Incarnation && report.Role is "ALONE" or "PRIM");
         return new ForcePreview(
             named, other, record.Epoch, itself.Report?.DataState, left?.UnixMs, left?.Epoch, peer.LastSeenUnixMs, lastWords?.Replication.DirtyBytes,
-            ForcePromotion.Check(Key, record, named, itself, peer.Connected));
+            ForcePromotion.Check(Key, record, named, itself, peer.Connected || hears));
     }
 
     public async Task<Outcome> ForceAsync(string host, long epoch)
     {
-        if (NotActive() is { } problem) return Outcome.Refused(problem);
+        if (await NotTakingAsync() is { } problem) return Outcome.Refused(problem);
         var state = _state.Value;
         var record = state.Record!;
         var named = GrainKey.Of(GrainKey.ClusterOf(Key), host);

@@ -21,7 +21,7 @@ public sealed partial class MirrorModuleGrain
 
     public async Task<Outcome> SetPolicyAsync(PolicyChange change)
     {
-        if (NotActive() is { } problem) return Outcome.Refused(problem);
+        if (await NotTakingAsync() is { } problem) return Outcome.Refused(problem);
         var state = _state.Value;
         if (PolicyCommand.Check(state.Hosts, change) is { } bad) return Outcome.Refused(bad);
         var before = state.Spec!.PolicyInForce;
@@ -40,7 +40,7 @@ public sealed partial class MirrorModuleGrain
 
     public async Task<Placement> PlaceAsync(Guid operationId, string host)
     {
-        if (NotActive() is { } problem) return new Placement("nothing", problem);
+        if (await NotTakingAsync() is { } problem) return new Placement("nothing", problem);
         var state = _state.Value;
         var wanted = GrainKey.Of(GrainKey.ClusterOf(Key), host);
         if (HasSeen(operationId)) return new Placement(SwapCommand.Kind, null);

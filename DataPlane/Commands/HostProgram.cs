@@ -53,9 +53,9 @@ internal static class HostProgram
         var watchdogStatus = Path.Combine(options.RunDirectory, WatchdogStatus.FileName);
         (WatchdogOptions, string, int)? watchdog = fencingOptions.Watchdog is { } one ? (one, watchdogStatus, fencingOptions.StopSeconds) : null;
         using var guard = new GuardClient(() => GuardClient.OwnProgram(guardLock, guardSocket, watchdog), guardSocket, earlier);
-        var fencing = new HostFencing(fencingOptions, watchdogStatus, guard.Fence, () => BootClock.NowMs);
-        await using var fencingEnds = fencing.ConfigureAwait(false);
         var hypervisor = new LibvirtHypervisor(Environment.GetEnvironmentVariable("LIBVIRT_DEFAULT_URI") is { Length: > 0 } uri ? uri : "qemu:///system");
+        var fencing = new HostFencing(fencingOptions, watchdogStatus, guard.Fence, domain => hypervisor.EmulatorPid(domain) is not null, () => BootClock.NowMs);
+        await using var fencingEnds = fencing.ConfigureAwait(false);
         await using (hypervisor.ConfigureAwait(false))
         {
             hypervisor.Start();

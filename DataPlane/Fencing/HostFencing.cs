@@ -19,6 +19,7 @@ public sealed class HostFencing : IHostFencing, IAsyncDisposable
     private readonly string _statusPath;
     private readonly FenceAgent? _agent;
     private readonly Action<string?> _starve;
+    private readonly Func<string, bool> _executes;
     private readonly Func<long> _nowMs;
     private readonly FenceEscalation _escalation;
     private readonly ConcurrentDictionary<string, long> _stuckMs = new();
@@ -32,11 +33,13 @@ public sealed class HostFencing : IHostFencing, IAsyncDisposable
 
     /// <param name="statusPath">Where the guard writes its <see cref="WatchdogStatus"/>.</param>
     /// <param name="starve">Tells the guard why it must not feed the watchdog; null: it may again.</param>
-    public HostFencing(FencingOptions options, string statusPath, Action<string?> starve, Func<long> nowMs)
+    /// <param name="executes">Whether a VM, by its libvirt domain, has a process. Who said that it does not stop may be gone with its module.</param>
+    public HostFencing(FencingOptions options, string statusPath, Action<string?> starve, Func<string, bool> executes, Func<long> nowMs)
     {
         _options = options;
         _statusPath = statusPath;
         _starve = starve;
+        _executes = executes;
         _nowMs = nowMs;
         _agent = options.Agent is { } agent ? new FenceAgent(agent) : null;
         _escalation = new FenceEscalation(new FenceMeans(options.StopSeconds * 1000L, options.Watchdog?.TimeoutMs ?? 0, _agent is not null));
@@ -153,6 +156,12 @@ public sealed class HostFencing : IHostFencing, IAsyncDisposable
             var answer = await call.ConfigureAwait(false);
             (_call, ended, _agentSaid) = (null, answer.Outcome, $"{Word(answer.Outcome)}: {answer.Text}");
             HostLog.Error("fencing", "the fence agent has ended and this host runs on", ("outcome", answer.Outcome), ("text", answer.Text));
+        }
+
+        foreach (var (domain, _) in _stuckMs)
+        {
+            if (!_executes(domain))
+                _stuckMs.TryRemove(domain, out _);
         }
 
         var stuck = _stuckMs.ToArray();

@@ -108,7 +108,7 @@ public sealed class GuardWatchdog(WatchdogOptions options, string statusPath) : 
             HostLog.Info("guard", "holds the watchdog", ("device", options.Device), ("timeoutMs", _device.TimeoutMs));
             return true;
         }
-        catch (WatchdogException e)
+        catch (Exception e) when (e is WatchdogException or IOException)
         {
             _openAtMs = nowMs + OpenAgainMs;
             Show(WatchdogState.Unusable, 0, e.Message);

@@ -36,6 +36,9 @@ internal sealed partial class WorkloadRunner
             if (await ClearAsync(_hypervisor, _domain, ClearPatience, cancel).ConfigureAwait(false))
                 HostLog.Warn("hypervisor", "ended a leftover of the VM before its start", ("domain", _domain));
             await FormerProcessEndsAsync(cancel).ConfigureAwait(false);
+            // A stop that was taken back after the kill: what was killed has ended.
+            _killedMs = null;
+            Fencing.Stops(_domain);
             // Not before: what is left of the VM's former process is no start that may yet come to something.
             SetPhase(GuardedPhase.Starting);
             var definition = DomainDefinition.Complete(await _definition(cancel).ConfigureAwait(false), _domain, _module);

@@ -103,6 +103,8 @@ public sealed class ReplicationListener : IAsyncDisposable
         catch (Exception e) when (e is IOException or SocketException or AuthenticationException or IdentityException or OperationCanceledException or ObjectDisposedException)
         {
             // Not authenticated, or gone, or too slow: nobody to answer.
+            if (connection is not null)
+                await connection.DisposeAsync().ConfigureAwait(false);
             socket.Dispose();
         }
         finally

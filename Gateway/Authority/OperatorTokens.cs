@@ -26,7 +26,10 @@ public sealed class OperatorTokens
     private OperatorTokens(string directory)
     {
         _named = Path.Combine(directory, NamedDirectory);
-        _first = Hash(File.ReadAllText(Path.Combine(directory, FileName)).Trim());
+        var first = File.ReadAllText(Path.Combine(directory, FileName)).Trim();
+        if (first.Length == 0)
+            throw new InvalidDataException($"{Path.Combine(directory, FileName)} is empty. Remove it: a new token is made at the next start.");
+        _first = Hash(first);
     }
 
     private sealed record Read(DateTime ChangedUtc, ImmutableArray<(string Name, byte[] Hash)> Tokens);
@@ -54,6 +57,7 @@ public sealed class OperatorTokens
     /// <returns>The operator's name, or null for a token that is none. Takes the same time for every wrong one.</returns>
     public string? NameOf(string token)
     {
+        if (token.Length == 0) return null;
         var hash = Hash(token);
         var name = CryptographicOperations.FixedTimeEquals(hash, _first) ? OperatorContext.Default : null;
         foreach (var (operatorName, known) in Newest().Tokens)
@@ -75,14 +79,14 @@ public sealed class OperatorTokens
         return _read = new Read(changed, tokens.ToImmutable());
     }
 
-    /// <summary>Null if the file was removed meanwhile.</summary>
+    /// <summary>Null if the file was removed meanwhile or cannot be read: one operator's file must not cost the others theirs.</summary>
     private static string? TokenOf(string path)
     {
         try
         {
             return File.ReadAllText(path).Trim();
         }
-        catch (FileNotFoundException)
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
             return null;
         }

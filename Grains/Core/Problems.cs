@@ -157,7 +157,7 @@ public static class Problems
         "Start the module where its data is; the other host is resynced then, and can become primary: pollux module start " + module + ".");
 
     public static Problem ForceOtherConnected(string module, string other) => new(
-        "force.other-connected", "The other host is there", NothingChanged, $"{other} is connected to the control plane, so it is not off; it may hold writes of {module} that the other copy lacks.",
+        "force.other-connected", "The other host is there", NothingChanged, $"{other} is connected to the control plane, or the other host hears it, so it is not off; it may hold writes of {module} that the other copy lacks.",
         "Let it run the module, or switch it off first.");
 
     public static Problem ForceHostSilent(string module, string host) => new(

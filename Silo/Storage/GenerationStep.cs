@@ -10,8 +10,8 @@ using Pollux.Grains.State;
 namespace Pollux.Silo.Storage;
 
 /// <summary>Reads the generation of the control plane before the silo takes calls, and begins a new one if the database was declared restored.</summary>
-/// <remarks>Several silos may declare the same restore one after the other, and a crash may come after the write: each declaration is a generation of
-/// its own, and what was recovered before is recovered again from the hosts' reports.</remarks>
+/// <remarks>One silo declares, while no other runs: those that run go by the generation they read at their start. A crash may come after the write, and
+/// the declaration be repeated: each is a generation of its own, and what was recovered before is recovered again from the hosts' reports.</remarks>
 internal sealed partial class GenerationStep(IServiceProvider services, ControlGeneration generation, ILogger<GenerationStep> log, bool restored)
 {
     private static readonly GrainId Row = GrainId.Create("pollux.control", "control");

@@ -4,7 +4,7 @@ namespace Pollux.DataPlane.Core.Roles;
 public sealed partial class RoleMachine
 {
     /// <summary>Pause after a local fault before the copy is used again, milliseconds: long enough not to thrash a failing disk.</summary>
-    private const long FaultPauseMs = 30_000;
+    public const long FaultPauseMs = 30_000;
 
     private RoleProblem waitProblem = RoleCodes.WaitArbiter;
     private string? waitsFor;

@@ -1,6 +1,5 @@
 using System.Runtime.InteropServices;
 using System.Security.Authentication;
-using System.Security.Cryptography;
 using System.Security.Cryptography.X509Certificates;
 using Pollux.DataPlane.Loop;
 using Pollux.DataPlane.Native;
@@ -21,6 +20,7 @@ internal sealed unsafe class TlsLayer : ILinkLayer
     private readonly long _recordsPerKey;
     private readonly int _descriptor;
     private nint _ssl;
+    private Exception? _unjudged;
     private long _records;
     private bool _owesWrite;
 
@@ -81,6 +81,8 @@ internal sealed unsafe class TlsLayer : ILinkLayer
                 return LoopNative.PollIn;
             case OpenSsl.ErrorWantWrite:
                 return LoopNative.PollOut;
+            case var _ when _unjudged is not null:
+                throw new AuthenticationException($"TLS handshake: {OpenSsl.TakeErrors()}", _unjudged);
             case OpenSsl.ErrorZeroReturn:
                 throw new IOException("the peer has closed the connection during the TLS handshake");
             case OpenSsl.ErrorSystemCall:
@@ -155,8 +157,10 @@ internal sealed unsafe class TlsLayer : ILinkLayer
             using var certificate = X509CertificateLoader.LoadCertificate(der);
             return _shaking!._isTrusted(certificate) ? 1 : 0;
         }
-        catch (CryptographicException)
+        catch (Exception e)
         {
+            // Nothing may pass through the library's frames: the handshake throws it.
+            _shaking!._unjudged = e;
             return 0;
         }
     }
@@ -175,7 +179,8 @@ internal sealed unsafe class TlsLayer : ILinkLayer
                 if (taken <= 0)
                 {
                     _owesWrite = true;
-                    Check(taken, OpenSsl.ErrorWantWrite);
+                    if (!Check(taken, OpenSsl.ErrorWantWrite))
+                        throw new IOException("the peer has closed the connection");
                     return total > 0 ? total : -1;
                 }
                 _owesWrite = false;
@@ -190,10 +195,14 @@ internal sealed unsafe class TlsLayer : ILinkLayer
 
     private void Cork(int on) => _ = LoopNative.SetSocketOption(_descriptor, LoopNative.ProtocolTcp, LoopNative.TcpCork, &on, sizeof(int));
 
-    /// <summary>This direction's key only: the other end renews its own. A record that the socket has not taken goes first.</summary>
+    /// <summary>This direction's key only: the other end renews its own. A record that the socket has not taken goes first, and a full socket
+    /// gets no renewal: until that has left, the library would receive nothing either, and both ends could wait for each other.</summary>
     private void RenewKey()
     {
         if (_records < _recordsPerKey || _owesWrite)
+            return;
+        var socket = new LoopNative.PollDescriptor { Descriptor = _descriptor, Events = LoopNative.PollOut };
+        if (LoopNative.Poll(&socket, 1, 0) <= 0)
             return;
         if (OpenSsl.UpdateKey(_ssl, OpenSsl.KeyUpdateNotRequested) != 1)
             throw new IOException($"TLS: no new key: {OpenSsl.TakeErrors()}");
@@ -209,8 +218,8 @@ internal sealed unsafe class TlsLayer : ILinkLayer
         var errno = Marshal.GetLastPInvokeError();
         switch (OpenSsl.ErrorOf(_ssl, result))
         {
-            case var error when error == wanted:
-                return true;
+            case var error when error == wanted || error == OpenSsl.ErrorWantWrite:
+                return true; // A renewal of the key that is on its way may make a read wait for the socket's room.
             case OpenSsl.ErrorZeroReturn:
                 return false;
             case OpenSsl.ErrorSystemCall:

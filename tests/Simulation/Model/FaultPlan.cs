@@ -27,7 +27,7 @@ internal sealed class FaultPlan(World world)
     {
         var host = random.Of(world.Hosts);
         var shortMs = random.Between(50, 3 * world.DetectionMs);
-        switch (random.Between(0, 34))
+        switch (random.Between(0, 35))
         {
             case 0: world.Cut(host, shortMs); break;
             case 1:
@@ -91,8 +91,25 @@ internal sealed class FaultPlan(World world)
             case 32:
             case 33: Leave(host); break;
             case 34: LoseNewestCopy(); break;
+            case 35: ComeBackDuringTakeover(host); break;
             case 15 when random.Chance(100): host.Feed(new RoleInput.LocalFault("I/O error")); break;
         }
+    }
+
+    /// <summary>The peer does not hear this host for about the detection time and then does, while its request for takeover finds no arbiter; then
+    /// neither hears the other.</summary>
+    private void ComeBackDuringTakeover(SimHost host)
+    {
+        world.Cut(host, random.Between(world.DetectionMs, world.DetectionMs * 3 / 2));
+        world.Arbiter.Away(random.Between(world.DetectionMs * 3 / 2, 2 * world.DetectionMs));
+        host.ArbiterCutUntilMs = world.Schedule.NowMs + 3 * world.DetectionMs;
+        world.Schedule.After(random.Between(world.DetectionMs * 3 / 2, 2 * world.DetectionMs), () =>
+        {
+            if (healed)
+                return;
+            world.Cut(host, world.DetectionMs);
+            world.Cut(host.Peer, world.DetectionMs);
+        });
     }
 
     /// <summary>A host is shut down, SECOND if there is one; without the arbiter it has to promise to leave, and is back before or after it.</summary>
@@ -120,7 +137,7 @@ internal sealed class FaultPlan(World world)
         {
             var record = world.Arbiter.Record;
             if (!newest.Powered && other.Machine?.State is { DataState: DataState.Outdated } state && state.Record.Epoch > 0 && !record.InSync.Contains(other.Name)
-                && record.Incarnation == state.Record.Incarnation && world.Layout.Cells.All(cell => cell.Now(other.Disk) == cell.Stable(other.Disk)))
+                && record.Incarnation == state.Record.Incarnation && world.Layout.Cells.All(cell => cell.AfterLoss(other.Disk).SetEquals([cell.Now(other.Disk)])))
                 world.Arbiter.Declare(other);
         });
         world.Schedule.After(random.Between(4 * world.DetectionMs, 8 * world.DetectionMs), newest.RestorePower);

@@ -45,6 +45,9 @@ internal sealed partial class SimDisk
     /// <summary>A flush has lied since the copy was last found equal to the other.</summary>
     public bool HasLied { get; set; }
 
+    /// <summary>Errors of the kernel's own writing back that no flush has told yet: one for each object, and one for everything.</summary>
+    public int UntoldErrors => untold.Count;
+
     public IEnumerable<SimFile> Files => files.Values.Where(file => Names.ContainsKey(file.Object));
 
     public SimFile? Find(ulong obj) => Names.ContainsKey(obj) ? files.GetValueOrDefault(obj) : null;

@@ -324,6 +324,31 @@ public sealed class WorkloadRunnerTests : IAsyncDisposable
     }
 
     [Fact]
+    public async Task A_stop_that_is_taken_back_while_the_vm_is_destroyed_leaves_no_case_for_fencing()
+    {
+        var fencing = new RecordedFencing();
+        var destroying = new TaskCompletionSource();
+        _hypervisor.Set("vm3", DomainState.Running);
+        _hypervisor.After["destroy"] = destroying.Task;
+        await using var runner = new WorkloadRunner(
+            "c1/vm3", "vm3", _hypervisor, _guard, guardGraceMs: 50, _ => Task.FromResult("<domain><name>vm3</name></domain>"), input => _reports.Writer.TryWrite(input),
+            static (_, _) => { }, () => BootClock.NowMs, new GuardedDomain("vm3", long.MaxValue, GuardedPhase.Running))
+        {
+            Fencing = fencing,
+        };
+        runner.Stop(0);
+        while (!_hypervisor.Calls.Contains("destroy"))
+            await Task.Delay(5, _patience.Token);
+        runner.Lease(long.MaxValue);
+        runner.Start();
+        _hypervisor.Set("vm3", DomainState.Stopped);
+        destroying.SetResult();
+        Assert.IsType<RoleInput.WorkloadStarted>(await ReportAsync());
+        Assert.NotEmpty(fencing.Since);
+        Assert.False(fencing.Stuck);
+    }
+
+    [Fact]
     public async Task A_vm_does_not_start_without_the_watchdog_that_is_required_and_starts_when_it_is_there()
     {
         var fencing = new RecordedFencing { Refusal = "no watchdog" };

@@ -147,8 +147,8 @@ public sealed class LinkTlsTests : IDisposable
         dialled.Interpose(layer => seen.Add((TlsLayer)layer));
         accepted.Interpose(layer => seen.Add((TlsLayer)layer));
         // More than the socket takes at once, so that renewals meet a full socket too.
-        await EchoAsync(dialled, accepted, 16 << 20);
-        await EchoAsync(accepted, dialled, 16 << 20);
+        await EchoAsync(dialled, accepted, 64 << 20);
+        await EchoAsync(accepted, dialled, 64 << 20);
         Assert.All(seen.Layers, layer => Assert.InRange(layer.KeysRenewed, 200, long.MaxValue));
         await dialled.DisposeAsync();
         await accepted.DisposeAsync();
