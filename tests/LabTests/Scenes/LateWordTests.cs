@@ -28,6 +28,7 @@ public sealed class LateWordTests(PairStage stage)
     /// <summary>The nearest to joined-but-not-told-source-dies and join-lands-late-link-cut: a host asks only right after an answer of the
     /// witness, so that the answer to a join alone cannot be cut off. What happens, happens as soon as the record names both.</summary>
     [LabFact]
+    [Trait("Length", "Long")]
     public async Task Joined_but_not_told_source_dies_and_join_lands_late_link_cut()
     {
         var scene = await stage.ReadyAsync();
@@ -58,6 +59,7 @@ public sealed class LateWordTests(PairStage stage)
     }
 
     [LabFact]
+    [Trait("Length", "Long")]
     public async Task Swap_with_the_peer_dying_at_its_steps()
     {
         foreach (var step in new[] { "it is asked", "the VM is stopped", "it is handed over" })
@@ -98,6 +100,7 @@ public sealed class LateWordTests(PairStage stage)
 
     /// <summary>The witness stands still, so the record goes on naming a secondary that has left and comes back.</summary>
     [LabFact]
+    [Trait("Length", "Long")]
     public async Task Leaver_returns_while_record_stale()
     {
         var scene = await stage.ReadyAsync();

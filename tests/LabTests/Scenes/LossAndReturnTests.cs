@@ -40,6 +40,7 @@ public sealed class LossAndReturnTests(PairStage stage)
     }
 
     [LabFact]
+    [Trait("Length", "Long")]
     public async Task Both_lose_power_and_return_one_by_one_in_both_orders()
     {
         foreach (var recordedFirst in new[] { true, false })
@@ -60,6 +61,7 @@ public sealed class LossAndReturnTests(PairStage stage)
 
     /// <summary>Three scenarios: a brief cut during a resync; its source dies in the middle; the target becomes the source.</summary>
     [LabFact]
+    [Trait("Length", "Long")]
     public async Task Brief_cut_during_resync_source_dies_in_mid_resync_and_target_becomes_source()
     {
         var scene = await stage.ReadyAsync();
@@ -92,6 +94,7 @@ public sealed class LossAndReturnTests(PairStage stage)
     /// <summary>Two takeovers around power-offs in the middle of writes and flushes: own-flush-unfinished-power-off, target-power-off-after-last-copy,
     /// secondary-reboots-inside-detection.</summary>
     [LabFact]
+    [Trait("Length", "Long")]
     public async Task Power_off_amid_flushes_of_a_target_just_joined_and_of_a_secondary_that_reboots_at_once()
     {
         var scene = await stage.ReadyAsync();
