@@ -249,52 +249,6 @@ public sealed class DirtyMapTests
     }
 
     [Fact]
-    public void A_whole_object_longer_than_there_are_pages_for_is_copied_to_its_end_and_once()
-    {
-        const long PageBytes = 512 * Block;
-        var map = new DirtyMap(pagesMax: 8);
-        map.Unite([ObjectRange.Whole(A)]);
-        map.Clip(A, (100 * PageBytes) + 1);
-        Assert.Equal((0, (51_201L * Block)), (map.WholeObjects, map.DirtyBytes));
-        Assert.True(map.HasMarks(A, 99 * PageBytes, 1) && !map.HasMarks(A, 101 * PageBytes, 1) && !map.IsCoveredBy(new DirtyMap(), new(A, 99 * PageBytes, 1)));
-        var copied = new List<ObjectRange>();
-        for (var rounds = 0; map.DirtyBytes > 0; rounds++)
-        {
-            Assert.True(rounds < 200);
-            foreach (var run in DirtyRuns(map))
-            {
-                copied.Add(run);
-                map.Copied(run.Object, run.OffsetBytes, run.LengthBytes);
-            }
-            Assert.Equal(map.DirtyBytes > 0, map.WaitsForPages);
-            map.FlushConfirmed(map.BeginFlush(0, []));
-        }
-        Assert.True(map.IsEmpty);
-        Assert.Equal(51_201 * Block, copied.Sum(run => run.LengthBytes));
-        var end = 0L;
-        foreach (var run in copied.OrderBy(run => run.OffsetBytes))
-        {
-            Assert.Equal(end, run.OffsetBytes);
-            end = run.EndBytes;
-        }
-    }
-
-    [Fact]
-    public void A_whole_object_that_waits_for_pages_goes_with_a_shorter_length_or_with_the_object()
-    {
-        var map = new DirtyMap(pagesMax: 4);
-        map.Unite([ObjectRange.Whole(A), ObjectRange.Whole(B)]);
-        map.Clip(A, 100 * 512 * Block);
-        map.Clip(B, 100 * 512 * Block);
-        map.Clip(A, 7 * 512 * Block);
-        Assert.Equal(107 * 512 * Block, map.DirtyBytes);
-        map.Forget(B);
-        Assert.Equal(7 * 512 * Block, map.DirtyBytes);
-        map.Forget(A);
-        Assert.True(map is { IsEmpty: true, DirtyBytes: 0, WaitsForPages: false });
-    }
-
-    [Fact]
     public void Hot_writes_and_flushes_allocate_nothing()
     {
         var map = new DirtyMap();
