@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using Pollux.DataPlane.Storage;
 using Pollux.DataPlane.Volumes;
 
@@ -242,16 +243,18 @@ public sealed class ReplicationEngine : IReplicationEngine
     /// <summary>Hands an accepted connection, whose greeting names this module, to the replica.</summary>
     internal async Task AcceptAsync(LinkConnection connection, Hello hello)
     {
+        // Whoever comes first has the connection: the loop, or the refusal when the loop has not come to it in time.
+        var owned = new StrongBox<int>();
         var accepted = FollowingOrNone is { } replica && _place.TryAsk(
             () =>
             {
-                if (replica.Stopping.IsCompleted)
+                if (replica.Stopping.IsCompleted || Interlocked.Exchange(ref owned.Value, 1) != 0)
                     return false;
                 replica.Accept(connection, hello);
                 return true;
             },
             ReplicationListener.GreetingDeadline, out var taken) && taken;
-        if (!accepted)
+        if (!accepted && Interlocked.Exchange(ref owned.Value, 1) == 0)
             await connection.RefuseAsync(new Refusal(RefusalCode.NotFollowing, "this host does not follow now")).ConfigureAwait(false);
     }
 

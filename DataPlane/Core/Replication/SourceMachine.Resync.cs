@@ -74,7 +74,8 @@ public sealed partial class SourceMachine
     {
         var state = _surroundings.State;
         var claim = _marks.Claim;
-        _resyncResumed = claim.Part == ResyncPart.Source && answer.ResyncBase == claim.Base && claim.Base != Guid.Empty;
+        // A base that was changed meanwhile (a full resync by command) ends what an earlier resync had begun.
+        _resyncResumed = claim.Part == ResyncPart.Source && answer.ResyncBase == claim.Base && claim.Base != Guid.Empty && claim.Base == state.PendingSyncBase;
         _resyncFull = !_resyncResumed && (answer.MarksDamaged || _marks.EverythingMayDiffer || answer.SyncBase == Guid.Empty
             || (answer.SyncBase != state.SyncBase && answer.SyncBase != state.PendingSyncBase));
         // A target that already carries the pending base of an earlier resync keeps matching if this one is cut off too.

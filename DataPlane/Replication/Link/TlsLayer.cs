@@ -44,7 +44,11 @@ internal sealed unsafe class TlsLayer : ILinkLayer
             credentials.DangerousRelease();
         }
         if (_ssl == 0 || OpenSsl.SetDescriptor(_ssl, descriptor) != 1)
+        {
+            Dispose();
             throw new IOException($"TLS: {OpenSsl.TakeErrors()}");
+        }
+
         if (accepts)
             OpenSsl.SetAccepts(_ssl);
         else
@@ -60,6 +64,7 @@ internal sealed unsafe class TlsLayer : ILinkLayer
     /// <exception cref="IOException">The connection has failed.</exception>
     public short Handshake()
     {
+        ObjectDisposedException.ThrowIf(_ssl == 0, this);
         // A certificate was judged on this thread by the runtime's own OpenSSL, perhaps.
         OpenSsl.TakeErrors();
         _shaking = this;
@@ -97,6 +102,7 @@ internal sealed unsafe class TlsLayer : ILinkLayer
 
     public nint Send(LoopNative.IoVector* vectors, int count)
     {
+        ObjectDisposedException.ThrowIf(_ssl == 0, this);
         long bytes = 0;
         for (var i = 0; i < count; i++)
             bytes += (long)vectors[i].Length;
@@ -112,6 +118,7 @@ internal sealed unsafe class TlsLayer : ILinkLayer
 
     public int Receive(byte* buffer, int bytes)
     {
+        ObjectDisposedException.ThrowIf(_ssl == 0, this);
         var total = 0;
         while (total < bytes)
         {
@@ -137,8 +144,7 @@ internal sealed unsafe class TlsLayer : ILinkLayer
 
     public void Dispose()
     {
-        OpenSsl.Free(_ssl);
-        _ssl = 0;
+        OpenSsl.Free(Interlocked.Exchange(ref _ssl, 0));
     }
 
     /// <summary>Called by OpenSSL in place of its own check of the peer's chain.</summary>
@@ -162,6 +168,11 @@ internal sealed unsafe class TlsLayer : ILinkLayer
             // Nothing may pass through the library's frames: the handshake throws it.
             _shaking!._unjudged = e;
             return 0;
+        }
+        finally
+        {
+            // The runtime judges by OpenSSL too, and what it leaves would be taken for the handshake's.
+            OpenSsl.TakeErrors();
         }
     }
 

@@ -100,6 +100,28 @@ public sealed class ResyncMachineTests
         _pair.AssertEqual();
     }
 
+    /// <summary>What a full resync by command does to the source's state (RoleMachine.Commands).</summary>
+    [Fact]
+    public void A_base_that_was_changed_by_command_ends_what_a_resync_before_had_begun()
+    {
+        _pair.ServeAlone();
+        var file = _pair.Create("f");
+        Fill(file, 16);
+        _pair.Attach();
+        var copies = 0;
+        A.Held = what => what.StartsWith("copy", StringComparison.Ordinal) && ++copies > 12;
+        _pair.Run();
+        B.Crash();
+        A.Held = static _ => false;
+        _pair.Run();
+        A.State = A.State with { SyncBase = Guid.NewGuid(), PendingSyncBase = Guid.Empty };
+        B.Follow(1);
+        _pair.Pass(8_000);
+        Assert.Contains("caught-up", A.Events);
+        Assert.True(A.Source!.Status.Resync is { Full: true, Resumed: false });
+        _pair.AssertEqual();
+    }
+
     [Fact]
     public void A_target_that_was_anything_else_meanwhile_is_copied_in_full()
     {
