@@ -40,7 +40,7 @@ public sealed record FencingOptions(WatchdogOptions? Watchdog = null, FenceAgent
         catch (JsonException e)
         {
             // Without the message: it may quote a value.
-            throw new FormatException($"{path} is not understood at line {e.LineNumber + 1}{(e.Path is { } at ? $" ({at})" : "")}. See README, Fencing.");
+            throw new FormatException($"{path} is not understood at line {e.LineNumber + 1}{(e.Path is { } at ? $" ({at})" : "")}. See docs/operations.md, Fencing.");
         }
 
         var readable = File.GetUnixFileMode(path) & (UnixFileMode.GroupRead | UnixFileMode.OtherRead | UnixFileMode.GroupWrite | UnixFileMode.OtherWrite);
