@@ -107,6 +107,9 @@ public sealed class PlayedHost(Func<Orleans.IGrainFactory> grains, string key) :
         Assert.Null((await Grain.JoinAsync(token.Secret!, PublicKeyHash)).Problem);
     }
 
+    /// <summary>Whether it says that its peer answers.</summary>
+    public bool HearsPeer { get; set; } = true;
+
     public async Task<Guid> ConnectAsync()
     {
         var outcome = await OpenAsync(PublicKeyHash);
@@ -147,7 +150,7 @@ public sealed class PlayedHost(Func<Orleans.IGrainFactory> grains, string key) :
     public async Task SayAsync(Func<ModuleOrder, ModuleReport> say)
     {
         var desired = await DesiredAsync();
-        await ReportAsync(new HostReport(desired.Version, true, [.. desired.Modules.Select(say)]));
+        await ReportAsync(new HostReport(desired.Version, HearsPeer, [.. desired.Modules.Select(say)]));
     }
 
     public async Task ReportAsync(HostReport report) => Assert.Equal(SessionStanding.Current, await Grain.ReportAsync(_session, report));

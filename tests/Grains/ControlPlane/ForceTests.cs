@@ -13,6 +13,10 @@ public sealed class ForceTests(ControlPlaneHost host) : IClassFixture<ControlPla
         await SayOutdatedAsync(pair);
         Assert.Equal("force.other-connected", (await module.ForceAsync("b", left.Epoch)).Problem!.Code);
         await pair.A.CloseAsync();
+        // Away from the control plane only: the other one hears it still.
+        Assert.Equal("force.other-connected", (await module.ForceAsync("b", left.Epoch)).Problem!.Code);
+        pair.B.HearsPeer = false;
+        await SayOutdatedAsync(pair);
 
         var preview = (await module.PreviewForceAsync("b"))!;
         Assert.Equal((pair.B.Key, pair.A.Key, left.Epoch, "Outdated", left.Epoch, 4_096L, null as Problem),
@@ -41,6 +45,7 @@ public sealed class ForceTests(ControlPlaneHost host) : IClassFixture<ControlPla
         await pair.B.CloseAsync();
         Assert.Equal("force.host-silent", (await module.PreviewForceAsync("b"))!.WhyNot!.Code);
         await pair.B.ConnectAsync();
+        pair.A.HearsPeer = pair.B.HearsPeer = false;
         await pair.B.SayAsync(order => PlayedHost.Report(order) with { Role = "WAIT", DataState = "Inconsistent" });
         Assert.Equal("force.copy-torn", (await module.ForceAsync("b", left.Epoch)).Problem!.Code);
         Assert.Equal("place.foreign", (await module.PreviewForceAsync("c"))!.WhyNot!.Code);
@@ -57,6 +62,7 @@ public sealed class ForceTests(ControlPlaneHost host) : IClassFixture<ControlPla
         var module = await pair.ModuleAsync();
         var record = await MirroredAsync(pair, module);
         await pair.A.CloseAsync();
+        pair.B.HearsPeer = false;
         await pair.B.SayAsync(order => PlayedHost.Report(order) with { Role = "WAIT", Code = "wait.left" });
         Assert.Null((await module.PreviewForceAsync("b"))!.WhyNot);
         Assert.Null((await module.ForceAsync("b", record.Epoch)).Problem);
