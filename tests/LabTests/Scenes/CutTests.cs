@@ -22,6 +22,7 @@ public sealed class CutTests(PairStage stage)
     }
 
     [LabFact]
+    [Trait("Length", "Long")]
     public async Task One_way_cut_and_arbiter_away_must_fail_over()
     {
         foreach (var fromPrimary in new[] { true, false })

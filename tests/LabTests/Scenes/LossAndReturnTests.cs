@@ -6,6 +6,7 @@ public sealed class LossAndReturnTests(PairStage stage)
 {
     /// <summary>"Host lost then witness lost" is FaultTests.Control_plane_killed_in_the_middle_of_a_failover_….</summary>
     [LabFact]
+    [Trait("Length", "Long")]
     public async Task Witness_lost_then_host_lost_waits_for_the_witness()
     {
         var scene = await stage.ReadyAsync();
@@ -20,6 +21,7 @@ public sealed class LossAndReturnTests(PairStage stage)
     }
 
     [LabFact]
+    [Trait("Length", "Long")]
     public async Task Secondary_leaves_cleanly_primary_changes_much_primary_lost_secondary_returns_and_refuses_to_run()
     {
         var scene = await stage.ReadyAsync();
