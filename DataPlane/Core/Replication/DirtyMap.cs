@@ -64,7 +64,7 @@ public sealed partial class DirtyMap
     }
 
     /// <summary>Bytes to copy, in whole blocks; objects that are dirty as a whole count in <see cref="WholeObjects"/> instead.</summary>
-    public long DirtyBytes => dirtyBlocks * BlockBytes;
+    public long DirtyBytes => (dirtyBlocks + tailBlocks) * BlockBytes;
 
     /// <summary>Bytes that are on both hosts and not yet flushed on both.</summary>
     public long UnflushedBytes => unflushedBlocks * BlockBytes;
@@ -97,7 +97,7 @@ public sealed partial class DirtyMap
     {
         var blocksMax = Math.Max(bytesMax / BlockBytes, 1);
         var start = cursor.OffsetBytes / BlockBytes;
-        if (objects.TryGetValue(cursor.Object, out var marks) && marks.DirtyBlocks > 0 && Find(marks, start, out run))
+        if (objects.TryGetValue(cursor.Object, out var marks) && Find(marks, start, out run))
         {
             cursor = new(run.Object, run.EndBytes);
             return true;
@@ -117,7 +117,9 @@ public sealed partial class DirtyMap
         bool Find(ObjectMarks marks, long firstBlock, out ObjectRange found)
         {
             found = default;
-            if (!NextRun(marks, MarkKinds.Dirty, firstBlock, out var from, out var end))
+            long from = 0, end = 0;
+            if (!(marks.DirtyBlocks > 0 && NextRun(marks, MarkKinds.Dirty, firstBlock, out from, out end))
+                && !(TryGivePages(marks) && NextRun(marks, MarkKinds.Dirty, firstBlock, out from, out end)))
                 return false;
             found = new(marks.Object, from * BlockBytes, Math.Min(end - from, blocksMax) * BlockBytes);
             return true;
@@ -158,10 +160,10 @@ public sealed partial class DirtyMap
                 Add(marks, kind, -marks[i].Clear(kind, from, MarkPage.Blocks));
             DropIfEmpty(marks, i);
         }
-        if (whole && sizeBytes > 0)
-            Mark(obj, 0, sizeBytes, MarkKind.Dirty);
-        else
-            ForgetIfEmpty(marks);
+        SetTail(marks, whole ? 0 : marks.TailFrom, whole ? end : Math.Min(marks.TailEnd, end));
+        if (whole)
+            TryGivePages(marks);
+        ForgetIfEmpty(marks);
     }
 
     /// <summary>The object is gone on both hosts.</summary>
@@ -171,6 +173,7 @@ public sealed partial class DirtyMap
         if (!objects.TryGetValue(obj, out var marks))
             return;
         DropPages(marks);
+        SetTail(marks, 0, 0);
         if (marks.Whole)
             wholes--;
         marks.Whole = false;
@@ -195,32 +198,30 @@ public sealed partial class DirtyMap
         if (marks.Whole && (kinds & MarkKinds.Dirty) != 0)
             return true;
         var (first, end) = BlocksOf(offsetBytes, lengthBytes);
-        return NextRun(marks, kinds, first, out var from, out _) && from < end;
+        return (kinds & MarkKinds.Dirty) != 0 && TouchesTail(marks, first, end) || NextRun(marks, kinds, first, out var from, out _) && from < end;
     }
 
-    /// <summary>Whether every block of the range that is marked here, in whatever way, or confirmed and not proven, has a dirty mark in
+    /// <summary>Whether every block of the range that is marked here, in whatever way, or confirmed and not proven, is in
     /// <paramref name="other"/>.</summary>
-    public bool IsCoveredBy(DirtyMap other, in ObjectRange range)
+    public bool IsCoveredBy(RangeSet other, in ObjectRange range)
     {
-        if (other.IsWhole(range.Object))
-            return true;
-        foreach (var confirmed in unproven.Holds(range) ? unproven.RangesOf(range) : [])
-        {
-            if (!other.IsDirtyThroughout(confirmed))
-                return false;
-        }
+        if (!unproven.IsCoveredBy(other, range))
+            return false;
         if (!objects.TryGetValue(range.Object, out var marks))
             return true;
         if (marks.Whole)
-            return false;
+            return other.Covers(ObjectRange.Whole(range.Object));
         var (first, end) = BlocksOf(range.OffsetBytes, range.LengthBytes);
+        if (TouchesTail(marks, first, end) && !Covers(Math.Max(first, marks.TailFrom), Math.Min(end, marks.TailEnd)))
+            return false;
         for (var block = first; NextRun(marks, MarkKinds.All, block, out var from, out var to) && from < end; block = to)
         {
-            if (!other.objects.TryGetValue(range.Object, out var others)
-                || !NextRun(others, MarkKinds.Dirty, from, out var otherFrom, out var otherTo) || otherFrom > from || otherTo < Math.Min(to, end))
+            if (!Covers(from, Math.Min(to, end)))
                 return false;
         }
         return true;
+
+        bool Covers(long from, long to) => other.Covers(new(marks.Object, from * BlockBytes, (to - from) * BlockBytes));
     }
 
     /// <summary>All marks of the kinds as runs, an object that is dirty as a whole as one <see cref="ObjectRange.Whole"/>. For a checkpoint
@@ -234,17 +235,11 @@ public sealed partial class DirtyMap
                 yield return ObjectRange.Whole(marks.Object);
                 continue;
             }
+            if (marks.TailBlocks > 0 && (kinds & MarkKinds.Dirty) != 0)
+                yield return new(marks.Object, marks.TailFrom * BlockBytes, marks.TailBlocks * BlockBytes);
             for (long block = 0; NextRun(marks, kinds, block, out var from, out var end); block = end)
                 yield return new(marks.Object, from * BlockBytes, (end - from) * BlockBytes);
         }
-    }
-
-    private bool IsDirtyThroughout(in ObjectRange range)
-    {
-        if (!objects.TryGetValue(range.Object, out var marks))
-            return false;
-        var (first, end) = BlocksOf(range.OffsetBytes, range.LengthBytes);
-        return marks.Whole || NextRun(marks, MarkKinds.Dirty, first, out var from, out var to) && from == first && to >= end;
     }
 
     private void Mark(ulong obj, long offsetBytes, long lengthBytes, MarkKind kind)
@@ -283,6 +278,7 @@ public sealed partial class DirtyMap
     private void MakeWhole(ObjectMarks marks)
     {
         DropPages(marks);
+        SetTail(marks, 0, 0);
         marks.Flush = 0;
         if (marks.Whole)
             return;
@@ -311,7 +307,7 @@ public sealed partial class DirtyMap
                     dirtyObjects.Add(marks.Object);
                 marks.DirtyBlocks += count;
                 dirtyBlocks += count;
-                if (marks.DirtyBlocks == 0 && count < 0)
+                if (marks.DirtyBlocks == 0 && count < 0 && marks.TailBlocks == 0)
                     dirtyObjects.Remove(marks.Object);
                 break;
             case MarkKind.Written:

@@ -39,7 +39,7 @@ internal sealed class MarksMachine
     private readonly Stack<int> free = new();
     private readonly Activation[] activations = new Activation[WriteLedger.Slots];
     private readonly int logSlots;
-    private DirtyMap? saved;
+    private RangeSet? saved;
     private bool savedEverything;
     private int hand;
     private bool roomWanted;
@@ -76,7 +76,7 @@ internal sealed class MarksMachine
             if (log.Entries[slot].Object == 0 || !index.TryAdd(log.Entries[slot], slot))
                 Clear(slot);
         }
-        saved = Remember(recovered.CheckpointRanges);
+        saved = new(recovered.CheckpointRanges);
         savedEverything = EverythingMayDiffer;
     }
 
@@ -230,7 +230,7 @@ internal sealed class MarksMachine
             Fail("the marks could not be stored", errno);
             return;
         }
-        saved = Remember(snapshot);
+        saved = new(snapshot);
         if (snapshotRepairs)
             EverythingMayDiffer = false;
         savedEverything = EverythingMayDiffer;
@@ -279,10 +279,16 @@ internal sealed class MarksMachine
         var room = free.Count >= missing;
         for (var extent = first; extent <= last; extent++)
         {
-            if (index.TryGetValue(new(obj, extent), out known))
-                pins[known] -= room ? 0 : 1;
-            else if (room)
-                Place(new(obj, extent));
+            if (!index.TryGetValue(new(obj, extent), out known))
+            {
+                if (room)
+                    Place(new(obj, extent));
+                continue;
+            }
+            if (room)
+                used[known] = true;
+            else
+                pins[known]--;
         }
         if (room)
             activation = new Activation { Held = true, Object = obj, First = first, Last = last, Single = -1 };
@@ -359,14 +365,6 @@ internal sealed class MarksMachine
     }
 
     private void Fail(string what, int errno) => Failure ??= $"{what} ({LinuxError.Describe(errno)})";
-
-    private static DirtyMap Remember(IEnumerable<ObjectRange> ranges)
-    {
-        var marks = new DirtyMap();
-        foreach (var range in ranges)
-            marks.Mark(in range, MarkKinds.Dirty);
-        return marks;
-    }
 
     private struct Activation
     {

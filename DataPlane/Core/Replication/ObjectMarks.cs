@@ -28,8 +28,13 @@ internal sealed class ObjectMarks
     public long WrittenBlocks { get; set; }
     public long FlushingBlocks { get; set; }
 
+    /// <summary>The run of blocks that are dirty and have no pages yet, whatever the pages say; empty if the two are equal.</summary>
+    public long TailFrom { get; set; }
+    public long TailEnd { get; set; }
+    public long TailBlocks => TailEnd - TailFrom;
+
     public int PageCount => order.Count;
-    public bool IsEmpty => !Whole && order.Count == 0;
+    public bool IsEmpty => !Whole && order.Count == 0 && TailBlocks == 0;
 
     public MarkPage this[int position] => pages[order[position]];
 

@@ -56,6 +56,9 @@ public sealed partial class SourceMachine
         while (_copies < CopiesMax && !_longRunRuns && MayCopy() && NextRun(out var run) && TryStartCopy(run, Purpose.Copy))
         {
         }
+        // What has been copied gives its marks back with a flush.
+        if (_copies == 0 && _marks.Map.WaitsForPages && !_resyncFlushes && _resync is ResyncStep.Copying or ResyncStep.Joining)
+            _resyncFlushes = TryFlushEverything(Purpose.ResyncFlush, withPeer: true);
         return _copies == 0 && !_clipRuns && _marks.NothingDirty;
     }
 

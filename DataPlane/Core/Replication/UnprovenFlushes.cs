@@ -26,12 +26,6 @@ internal sealed class UnprovenFlushes
 
     public IEnumerable<ObjectRange> Ranges => objects.SelectMany(static entry => entry.Value.SelectMany(page => Runs(entry.Key, page.Key, page.Value.Blocks)));
 
-    /// <summary>Runs of the pages that a range touches.</summary>
-    public IEnumerable<ObjectRange> RangesOf(ObjectRange range) => objects.TryGetValue(range.Object, out var pages)
-        ? pages.Where(page => range.IsWhole || page.Key * PageBytes < range.EndBytes && range.OffsetBytes < (page.Key + 1) * PageBytes)
-            .SelectMany(page => Runs(range.Object, page.Key, page.Value.Blocks))
-        : [];
-
     /// <param name="flushed">Its flushing blocks.</param>
     /// <param name="flushLast">The newest flush that has begun: only a later one is a proof.</param>
     /// <returns>False: there is no room.</returns>
@@ -87,6 +81,30 @@ internal sealed class UnprovenFlushes
         return false;
     }
 
+    /// <summary>Whether every block of the range that is confirmed and not proven is in <paramref name="other"/>.</summary>
+    public bool IsCoveredBy(RangeSet other, in ObjectRange range)
+    {
+        if (!objects.TryGetValue(range.Object, out var pages))
+            return true;
+        if (range.IsWhole)
+        {
+            foreach (var (index, page) in pages)
+            {
+                if (!IsCoveredBy(other, range.Object, index, page.Blocks, 0, MarkPage.Blocks))
+                    return false;
+            }
+            return true;
+        }
+        for (var index = range.OffsetBytes / PageBytes; index * PageBytes < range.EndBytes; index++)
+        {
+            var first = (int)(Math.Max(range.OffsetBytes - index * PageBytes, 0) / DirtyMap.BlockBytes);
+            var end = (int)Math.Min((range.EndBytes - index * PageBytes + DirtyMap.BlockBytes - 1) / DirtyMap.BlockBytes, MarkPage.Blocks);
+            if (pages.TryGetValue(index, out var page) && !IsCoveredBy(other, range.Object, index, page.Blocks, first, end))
+                return false;
+        }
+        return true;
+    }
+
     public void Forget(ulong obj)
     {
         if (objects.TryGetValue(obj, out var pages))
@@ -111,6 +129,17 @@ internal sealed class UnprovenFlushes
         const int FreeMax = 64;
         if (freeObjects.Count < FreeMax)
             freeObjects.Push(pages);
+    }
+
+    private static bool IsCoveredBy(RangeSet other, ulong obj, long index, MarkPage page, int first, int end)
+    {
+        while (page.Next(MarkKinds.Flushing, marked: true, first) is var from && from < end)
+        {
+            first = Math.Min(page.Next(MarkKinds.Flushing, marked: false, from), end);
+            if (!other.Covers(new(obj, index * PageBytes + from * (long)DirtyMap.BlockBytes, (first - from) * (long)DirtyMap.BlockBytes)))
+                return false;
+        }
+        return true;
     }
 
     private static IEnumerable<ObjectRange> Runs(ulong obj, long index, MarkPage page)

@@ -132,10 +132,11 @@ public sealed class DirtyMapTests
         Assert.True(map.IsEmpty);
         Assert.Equal([Blocks(A, 40, 1)], map.RunsIfPeerIsLost());
         Assert.True(map.MayDiffer(new(A, 0, 41 * Block)) && !map.MayDiffer(new(A, 0, 40 * Block)) && !map.MayDiffer(new(A, 41 * Block, 600 * Block)));
-        var saved = new DirtyMap();
-        Assert.False(map.IsCoveredBy(saved, new(A, 0, 64 * Block)));
-        saved.MarkDirty(A, 40 * Block, Block);
-        Assert.True(map.IsCoveredBy(saved, new(A, 0, 64 * Block)));
+        Assert.False(map.IsCoveredBy(new RangeSet([]), new(A, 0, 64 * Block)));
+        Assert.True(map.IsCoveredBy(new RangeSet([Blocks(A, 40, 1)]), new(A, 0, 64 * Block)));
+        Assert.True(map.IsCoveredBy(new RangeSet([]), new(A, 0, 40 * Block)), "the rest of its page is another extent's");
+        Assert.False(map.IsCoveredBy(new RangeSet([]), ObjectRange.Whole(A)));
+        Assert.True(map.IsCoveredBy(new RangeSet([Blocks(A, 39, 3)]), ObjectRange.Whole(A)));
         map.PeerLost();
         Assert.Equal([Blocks(A, 40, 1)], map.Runs(MarkKinds.Dirty));
         Assert.Equal(0, map.UnprovenPages);
@@ -246,6 +247,53 @@ public sealed class DirtyMapTests
         map.Forget(B);
         map.MarkDirty(B, 0, long.MaxValue - 1);
         Assert.True(map.IsWhole(B));
+    }
+
+    [Fact]
+    public void A_whole_object_longer_than_there_are_pages_for_is_copied_to_its_end_and_once()
+    {
+        const long PageBytes = 512 * Block;
+        var map = new DirtyMap(pagesMax: 8);
+        map.Unite([ObjectRange.Whole(A)]);
+        map.Clip(A, (100 * PageBytes) + 1);
+        Assert.Equal((0, (51_201L * Block)), (map.WholeObjects, map.DirtyBytes));
+        Assert.True(map.HasMarks(A, 99 * PageBytes, 1) && !map.HasMarks(A, 101 * PageBytes, 1) && !map.IsCoveredBy(new RangeSet([]), new(A, 99 * PageBytes, 1)));
+        Assert.True(map.IsCoveredBy(new RangeSet(map.Runs()), new(A, 99 * PageBytes, 1)) && map.IsCoveredBy(new RangeSet(map.Runs()), ObjectRange.Whole(A)));
+        var copied = new List<ObjectRange>();
+        for (var rounds = 0; map.DirtyBytes > 0; rounds++)
+        {
+            Assert.True(rounds < 200);
+            foreach (var run in DirtyRuns(map))
+            {
+                copied.Add(run);
+                map.Copied(run.Object, run.OffsetBytes, run.LengthBytes);
+            }
+            Assert.Equal(map.DirtyBytes > 0, map.WaitsForPages);
+            map.FlushConfirmed(map.BeginFlush(0, []));
+        }
+        Assert.True(map.IsEmpty);
+        Assert.Equal(51_201 * Block, copied.Sum(run => run.LengthBytes));
+        var end = 0L;
+        foreach (var run in copied.OrderBy(run => run.OffsetBytes))
+        {
+            Assert.Equal(end, run.OffsetBytes);
+            end = run.EndBytes;
+        }
+    }
+
+    [Fact]
+    public void A_whole_object_that_waits_for_pages_goes_with_a_shorter_length_or_with_the_object()
+    {
+        var map = new DirtyMap(pagesMax: 4);
+        map.Unite([ObjectRange.Whole(A), ObjectRange.Whole(B)]);
+        map.Clip(A, 100 * 512 * Block);
+        map.Clip(B, 100 * 512 * Block);
+        map.Clip(A, 7 * 512 * Block);
+        Assert.Equal(107 * 512 * Block, map.DirtyBytes);
+        map.Forget(B);
+        Assert.Equal(7 * 512 * Block, map.DirtyBytes);
+        map.Forget(A);
+        Assert.True(map is { IsEmpty: true, DirtyBytes: 0, WaitsForPages: false });
     }
 
     [Fact]
