@@ -52,6 +52,9 @@ internal enum Sabotage
     /// <summary>A VM that outlives its process is served again although write-back has failed under it (breaks S2).</summary>
     HeirTrusted,
 
+    /// <summary>What a flush has confirmed counts as proven at once (breaks S2, S6).</summary>
+    FlushesBelieved,
+
     /// <summary>The activity log is not written (breaks S6).</summary>
     SkipActivityLog,
 

@@ -265,6 +265,8 @@ internal sealed partial class SimEngine : IEngineEffects, IEngineSurroundings
         source?.Tick(host.ClockMs);
         replica?.Tick(host.ClockMs);
         inputs();
+        if (world.Sabotage == Sabotage.FlushesBelieved && source is not null)
+            MarksInside.BelieveFlushes(source);
         source?.FinishTurn();
         replica?.FinishTurn();
         inTurn = false;
