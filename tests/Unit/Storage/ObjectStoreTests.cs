@@ -71,6 +71,26 @@ public sealed class ObjectStoreTests : IDisposable
     }
 
     [StorageFact]
+    public void A_write_of_any_length_is_whole_at_its_place_and_nowhere_else()
+    {
+        var s = Open();
+        var file = s.File(Root, "f");
+        foreach (var length in (ReadOnlySpan<int>)[1, (64 << 10) - 1, 64 << 10, (64 << 10) + 1, (128 << 10) + 1, (1 << 20) + 7])
+        {
+            const int Before = 4097;
+            var random = new Random(length);
+            var expected = new byte[Before + length + 3];
+            random.NextBytes(expected);
+            Assert.Equal(0, s.Store.Write(file, 0, expected));
+            random.NextBytes(expected.AsSpan(Before, length));
+            Assert.Equal(0, s.Store.Write(file, Before, expected.AsSpan(Before, length)));
+            var found = new byte[expected.Length];
+            Assert.Equal(0, s.Store.Read(file, 0, found, out var count));
+            Assert.True(count == found.Length && expected.AsSpan().SequenceEqual(found), $"{length} bytes");
+        }
+    }
+
+    [StorageFact]
     public void An_unlinked_object_stays_usable_until_it_is_released()
     {
         var s = Open(new ObjectStoreOptions { DescriptorsMax = 2 });
