@@ -46,12 +46,18 @@ public sealed partial class RoleMachine
 
     private void OnBeacon(Beacon beacon)
     {
+        // One that a newer one has overtaken says nothing about now: taken for a sign of life it would put off a takeover.
+        if (beacon.Incarnation == peerBeacon?.Incarnation && beacon.Sequence <= peerBeacon.Sequence)
+            return;
         Obey(beacon.Record, fromArbiter: false);
         peerBeacon = beacon;
         peerSeenMs = nowMs;
         var stopped = beacon is { StopRequested: true, WorkloadRuns: false, Role: Role.Stop };
         peerStoppedSinceMs = stopped ? peerStoppedSinceMs ?? nowMs : null;
         HearPromise(beacon);
+        // The target of a resync waits for a beacon of this session: at once rather than within an interval.
+        if (sourceBase is not null)
+            nextBeaconMs = nowMs;
 
         // Only the recorded primary is answered, and only while this host, by its own record, is not the primary itself. Its epoch may be
         // older than ours if it has yet to learn of its own change.

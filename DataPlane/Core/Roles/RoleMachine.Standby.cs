@@ -260,6 +260,8 @@ public sealed partial class RoleMachine
         {
             ForgetTarget();
             targetBase = syncBase;
+            // The primary's beacon, which is waited for, follows this one.
+            nextBeaconMs = nowMs;
         }
         else if (phase == Phase.Serving && attached && !peerHolds)
         {

@@ -118,7 +118,7 @@ internal sealed class SimVm(World world, SimHost host)
         var mine = instance;
         host.After(hard ? world.Random.Between(5, 150) : world.Random.Chance(200) ? graceMs : world.Random.Between(50, 800), () =>
         {
-            if (world.Random.Chance(30))
+            if (!world.Quiet && world.Random.Chance(30))
             {
                 host.Feed(new RoleInput.WorkloadFailed("the hypervisor did not answer"));
                 return;

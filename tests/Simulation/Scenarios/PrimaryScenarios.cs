@@ -269,6 +269,21 @@ public sealed class PrimaryScenarios
         a.Check();
     }
 
+    /// <summary>The target waits for a beacon of this session, and has just sent its own.</summary>
+    [Fact]
+    public void The_source_of_a_resync_lets_the_target_hear_it_at_once()
+    {
+        var a = new Scenario(LocalState.Fresh);
+        StartAlone(a);
+        a.Hear(a.PeerBeacon(Role.Second, AloneRecord, DataState.Outdated));
+        a.Feed(new RoleInput.SessionUp(Scenario.PeerIncarnation));
+        a.Feed(new RoleInput.ResyncStarting(Scenario.BaseOne));
+        a.Saved();
+        var sent = a.Count<RoleEffect.SendBeacon>();
+        a.Hear(a.PeerBeacon(Role.Second, AloneRecord, DataState.Outdated));
+        Assert.Equal(sent + 1, a.Count<RoleEffect.SendBeacon>());
+    }
+
     internal static void StartAlone(Scenario a)
     {
         a.Feed(new RoleInput.Desired(true));

@@ -112,7 +112,8 @@ internal sealed class Scenario
         bool lostPower = false, bool stopRequested = false, Guid? incarnation = null) => new(
         incarnation ?? PeerIncarnation, ++beaconSequence, role, true, data, record, withoutLease, lostPower, stopRequested, role is Role.Prim or Role.Alone);
 
-    public void Hear(Beacon beacon) => Feed(new RoleInput.BeaconReceived(beacon));
+    /// <summary>As the newest of the peer's, however often the same is said.</summary>
+    public void Hear(Beacon beacon) => Feed(new RoleInput.BeaconReceived(beacon with { Sequence = ++beaconSequence }));
 
     /// <summary>The peer answers the last beacon.</summary>
     public void Answer() => Feed(new RoleInput.BeaconAnswered(new BeaconAnswer(SelfIncarnation, last!.Sequence, PeerIncarnation)));

@@ -55,6 +55,28 @@ public sealed class StandbyScenarios
     }
 
     [Fact]
+    public void A_beacon_that_newer_ones_have_overtaken_is_no_sign_of_life()
+    {
+        var a = FollowInSync();
+        var late = a.PeerBeacon(Role.Prim, OfPeer);
+        a.Pass(2_900, () =>
+        {
+            a.Hear(a.PeerBeacon(Role.Prim, OfPeer, withoutLease: true));
+            a.Looked(OfPeer);
+        });
+        var answers = a.Count<RoleEffect.AnswerBeacon>();
+        a.Feed(new RoleInput.BeaconReceived(late));
+        Assert.Equal(answers, a.Count<RoleEffect.AnswerBeacon>());
+        a.Pass(2_000, () =>
+        {
+            a.Hear(a.PeerBeacon(Role.Prim, OfPeer, withoutLease: true));
+            a.Looked(OfPeer);
+        });
+        a.Pass(500, () => a.Looked(OfPeer));
+        Assert.Equal(1, a.Count<RoleEffect.StopFollowing>());
+    }
+
+    [Fact]
     public void With_the_arbiter_away_a_second_goes_on_answering()
     {
         var a = FollowInSync();
@@ -138,6 +160,15 @@ public sealed class StandbyScenarios
         a.Saved();
         Assert.Equal(1, a.Count<RoleEffect.AllowResync>());
         a.Check();
+    }
+
+    [Fact]
+    public void A_target_sends_a_beacon_at_once_for_the_one_that_it_waits_for()
+    {
+        var a = FollowInSync();
+        var sent = a.Count<RoleEffect.SendBeacon>();
+        a.Feed(new RoleInput.ResyncStarting(Scenario.BaseOne));
+        Assert.Equal(sent + 1, a.Count<RoleEffect.SendBeacon>());
     }
 
     [Fact]
