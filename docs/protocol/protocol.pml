@@ -20,6 +20,12 @@
 #ifndef FORCES
 #define FORCES 0   /* an operator declares the copy of a host to be the module, whatever it lacks */
 #endif
+#ifndef PAIR
+#define PAIR 0     /* 1: no arbiter; a named host keeps the record, host 0 at first */
+#endif
+#ifndef WORDS
+#define WORDS 1    /* PAIR: an operator's words that name a host, the other one being off */
+#endif
 
 #define P   (1 - h)
 #define HAS(s, x) (((s) >> (x)) & 1)
@@ -74,10 +80,24 @@ bit final[2];                    /* the resync's end: writes wait for the target
 byte version, acked, flushed;
 byte excused;                    /* unflushed versions up to here were under way when a member lost power */
 byte deadFrom, deadTo;           /* versions that a takeover left behind: never to be seen again */
-byte writer[EPOCHS + 1];         /* host + 1 that acknowledged in this epoch */
+byte writer[EPOCHS + 1 + PAIR * 8 * WORDS]; /* host + 1 that acknowledged in this epoch */
 byte crashes, powers, rebuilds;
-#if FORCES > 0
+#if FORCES + PAIR > 0
 byte forces, decl, ansD[2];      /* host + 1 whose copy the record declares to be the module; in the last answer */
+#endif
+#if PAIR > 0
+/* The record above is the named host's; keeps: durable, what this host believes; ready: it decides. A word begins an incarnation of epochs. */
+byte named, words;
+bit keeps[2], ready[2], fork;    /* fork: the last word was given where the one before it was not known */
+#define INCARNATION(e) ((e) / 8)
+#define EPOCH_MAX (8 * words + EPOCHS - (words > 0))
+#define FOREIGN(x) (keeps[x] && named != (x))
+#define DECIDES (role[named] != DOWN && ready[named])
+#else
+#define INCARNATION(e) 0
+#define EPOCH_MAX EPOCHS
+#define FOREIGN(x) false
+#define DECIDES true
 #endif
 #ifdef REACH_JOINED_BUT_NOT_TOLD
 bit untold;
@@ -117,7 +137,7 @@ bit untold;
 #define MAY_ASK(k) (!(q[h] & k) && !lostRec)
 #else
 #define ASK(k) asked[h] = asked[h] | k; q[h] = q[h] | k
-#define MAY_ASK(k) (!(q[h] & k) && de[h] == epoch && !lostRec && epoch < EPOCHS)
+#define MAY_ASK(k) (!(q[h] & k) && de[h] == epoch && !lostRec && epoch < EPOCH_MAX)
 #endif
 
 /* What must hold in every state. */
@@ -140,6 +160,12 @@ active proctype Inv() {
 #ifdef REACH_FORCED /* the declared host runs and acknowledges; what the other one had acknowledged alone is given up */
   :: d_step { forces == 1 && deadTo > deadFrom && ((RUNS(0) && writer[de[0]] == 1 && mem[0] > deadTo) || (RUNS(1) && writer[de[1]] == 2 && mem[1] > deadTo)) -> assert(false) } /* reached */
 #endif
+#ifdef REACH_NAMED_BY_WORD /* the other host runs and acknowledges by the word; the former named host, back, is its secondary */
+  :: d_step { words == 1 && named == 1 && RUNS(1) && writer[de[1]] == 2 && role[0] == SEC && acked == mem[1] && crashes > 0 -> assert(false) } /* reached */
+#endif
+#ifdef REACH_FORK /* each host was named while the other was off; the last word counts, and both are PRIM and SECOND again */
+  :: d_step { words == 2 && fork && RUNS(0) && role[1] == SEC && !keeps[1] -> assert(false) } /* reached */
+#endif
   :: d_step { !lostRec && set == 0 -> assert(false) } /* S3 */
   od
 }
@@ -152,7 +178,7 @@ inline serve() {
 
 /* S11: an answer, a refusal too, carries the record; it is stored, then obeyed before anything else. */
 inline obey() {
-#if FORCES > 0
+#if FORCES + PAIR > 0
   if :: ansD[h] == h + 1 -> state[h] = UPTODATE; promise[h] = 0 :: else fi; ansD[h] = 0;
 #endif
   de[h] = ansE[h]; dp[h] = ansP[h]; ds[h] = ansS[h];
@@ -174,8 +200,8 @@ inline obey() {
 proctype Host(bit h) {
   do
   /* Looking, and hearing. */
-  :: d_step { role[h] != DOWN && !lostRec && epoch > de[h] && ansE[h] != epoch ->
-#if FORCES > 0
+  :: d_step { role[h] != DOWN && !lostRec && DECIDES && !FOREIGN(h) && epoch > de[h] && ansE[h] != epoch ->
+#if FORCES + PAIR > 0
      ansD[h] = decl;
 #endif
      ansE[h] = epoch; ansP[h] = prim; ansS[h] = set }
@@ -219,7 +245,7 @@ proctype Host(bit h) {
   :: d_step { role[h] == WAIT && role[P] == WAIT && !sess && mem[h] >= mem[P] && (mark[0] || mark[1]) ->
      assert(mem[h] >= acked && !(mem[h] > deadFrom && mem[h] <= deadTo)); mem[P] = mem[h] }
 #endif
-  :: d_step { role[h] == PRIM && ds[h] == ME && !(asked[h] & JOIN) && !sess && w[h] == 0 && fl[h] == 0 && role[P] == WAIT && de[P] <= de[h] ->
+  :: d_step { role[h] == PRIM && ds[h] == ME && !(asked[h] & JOIN) && !sess && w[h] == 0 && fl[h] == 0 && role[P] == WAIT && de[P] <= de[h] && !FOREIGN(P) ->
      de[P] = de[h]; dp[P] = h; ds[P] = ME; asked[P] = 0; state[P] = INCONSISTENT; role[P] = TGT; sess = 1;
 #ifdef BREAK_MARKS_NOT_UNITED
      if :: !mark[h] -> mark[P] = 0 :: else fi;
@@ -254,7 +280,7 @@ proctype Host(bit h) {
 #endif
 
   /* S8: beacons. The wait ends later than every lease that was answered before it. */
-  :: d_step { role[h] != DOWN && role[h] != PRIM && role[P] == PRIM && de[h] <= de[P] && !(lease[P] && !waited[h]) && !(answer[P] && !waited[h]) &&
+  :: d_step { role[h] != DOWN && role[h] != PRIM && role[P] == PRIM && de[h] <= de[P] && INCARNATION(de[h]) == INCARNATION(de[P]) && !(lease[P] && !waited[h]) && !(answer[P] && !waited[h]) &&
 #ifndef BREAK_ANSWER_WHILE_CLAIMING
      !(asked[h] & TAKE) &&
 #endif
@@ -288,12 +314,45 @@ proctype Host(bit h) {
      ansE[h] = 0; ansP[h] = 0; ansS[h] = 0
 #endif
    }
+#if PAIR > 0
+  /* A named host decides nothing after a start before it has heard the other one, and of two that believe to be named the newer incarnation
+   * wins. Where neither incarnation came from the other, the one that decides by an operator's word does; if none does, both wait for a word. */
+  :: d_step { role[h] != DOWN && role[P] != DOWN && keeps[h] && !ready[h] && named == h && !(keeps[P] && fork) -> ready[h] = 1 }
+#ifdef BREAK_FORK_DECIDED_BY_EPOCH
+  :: d_step { role[h] == WAIT && role[P] != DOWN && FOREIGN(h) && fork && !ready[P] && waited[h] && ds[h] == ME && state[h] == UPTODATE -> serve() }
+#endif
+  :: d_step { role[h] != DOWN && role[P] != DOWN && FOREIGN(h) && (ready[P] || !fork) -> keeps[h] = 0 }
+#ifdef BREAK_NAMED_DECIDES_AT_START
+  :: d_step { role[h] == WAIT && FOREIGN(h) && waited[h] && HAS(ds[h], h) && state[h] == UPTODATE && !promise[h] -> de[h]++; dp[h] = h; ds[h] = ME; serve() }
+#endif
+#ifdef BREAK_TIE_BREAKER_FOR_BOTH
+  :: d_step { role[h] == WAIT && !keeps[h] && waited[h] && HAS(ds[h], h) && state[h] == UPTODATE && !promise[h] && de[h] < EPOCHS -> de[h]++; dp[h] = h; ds[h] = ME; serve() }
+#endif
+  /* The operator's word: the other host is off. This host's own copy and record count, as a new incarnation. */
+  :: d_step { words < WORDS && role[h] == WAIT && !(keeps[h] && ready[h]) &&
+#ifndef BREAK_WORD_WITHOUT_OFF
+     role[P] == DOWN &&
+#endif
+#ifndef BREAK_WORD_FOR_HALF_A_RESYNC
+     state[h] != INCONSISTENT &&
+#endif
+     true ->
+     fork = FOREIGN(h); words++; named = h; keeps[h] = 1; ready[h] = 1; decl = h + 1; prim = h; set = ME; q[0] = 0; q[1] = 0;
+     ansE[0] = 0; ansP[0] = 0; ansS[0] = 0; ansE[1] = 0; ansP[1] = 0; ansS[1] = 0;
+#ifdef BREAK_WORD_KEEPS_INCARNATION
+     epoch = de[h] + 1;
+#else
+     epoch = 8 * words;
+#endif
+     deadFrom = mem[h]; deadTo = version; excused = version;
+     if :: acked > mem[h] -> acked = mem[h] :: else fi; if :: flushed > disk[h] -> flushed = disk[h] :: else fi }
+#endif
   od
 }
 
 /* Compare-and-set: the request that comes first at this epoch wins; the others are void with it. */
 inline decided(newPrim, newSet) {
-#if FORCES > 0
+#if FORCES + PAIR > 0
   decl = 0; ansD[h] = 0;
 #endif
   epoch++; prim = newPrim; set = newSet; ansE[h] = epoch; ansP[h] = prim; ansS[h] = set;
@@ -305,7 +364,7 @@ inline decided(newPrim, newSet) {
 }
 proctype Arbiter(bit h) {
   do
-  :: d_step { epoch < EPOCHS && !lostRec && (q[h] & TAKE) &&
+  :: d_step { epoch < EPOCH_MAX && DECIDES && !lostRec && (q[h] & TAKE) &&
 #ifndef BREAK_PROMOTED_OUTSIDE_THE_SET
      HAS(set, h) &&
 #endif
@@ -316,9 +375,9 @@ proctype Arbiter(bit h) {
      decided(h, ME)
 #endif
    }
-  :: d_step { epoch < EPOCHS && !lostRec && (q[h] & EXCL) -> decided(h, ME) }
-  :: d_step { epoch < EPOCHS && !lostRec && (q[h] & JOIN) -> decided(h, BOTH) }
-  :: d_step { epoch < EPOCHS && !lostRec && (q[h] & SWAP) -> decided(P, BOTH) }
+  :: d_step { epoch < EPOCH_MAX && DECIDES && !lostRec && (q[h] & EXCL) -> decided(h, ME) }
+  :: d_step { epoch < EPOCH_MAX && DECIDES && !lostRec && (q[h] & JOIN) -> decided(h, BOTH) }
+  :: d_step { epoch < EPOCH_MAX && DECIDES && !lostRec && (q[h] & SWAP) -> decided(P, BOTH) }
   od
 }
 
@@ -327,7 +386,10 @@ inline stop() {
   if :: role[P] == FIN && HAS(set, P) && !HAS(ds[P], P) -> untold = 1 :: else fi;
 #endif
   if :: sess -> END_SESSION :: else fi; END_IO;
-  role[h] = DOWN; asked[h] = 0; released[h] = 0; lease[h] = 0; answer[h] = 0; waited[h] = 0
+  role[h] = DOWN; asked[h] = 0; released[h] = 0; lease[h] = 0; answer[h] = 0; waited[h] = 0;
+#if PAIR > 0
+  ready[h] = 0;
+#endif
 }
 proctype Faults(bit h) {
   do
@@ -384,6 +446,9 @@ proctype Faults(bit h) {
 init {
   atomic {
     role[0] = PRIM; role[1] = SEC; sess = 1; lease[0] = 1;
+#if PAIR > 0
+    keeps[0] = 1; ready[0] = 1;
+#endif
     run Host(0); run Host(1); run Arbiter(0); run Arbiter(1); run Faults(0); run Faults(1)
   }
 }
