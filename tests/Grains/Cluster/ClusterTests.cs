@@ -15,11 +15,11 @@ namespace Pollux.Tests.Grains.Cluster;
 /// <summary>Several silos on one PostgreSQL: Orleans' clustering, reminders and persistence with the tables of this project.</summary>
 public sealed class ClusterTests : IAsyncLifetime
 {
-    private readonly SiloStorageOptions _storage = SiloStorageOptions.PostgreSql(PostgreSql.ConnectionString ?? "none", $"test-{Guid.NewGuid():N}");
+    private SiloStorageOptions _storage = SiloStorageOptions.PostgreSql("none");
     private readonly List<IHost> _silos = [];
     private readonly Probe _probe = new();
 
-    public Task InitializeAsync() => Task.CompletedTask;
+    public async Task InitializeAsync() => _storage = SiloStorageOptions.PostgreSql(await PostgreSql.ServerAsync(), $"test-{Guid.NewGuid():N}");
 
     public async Task DisposeAsync()
     {

@@ -16,11 +16,11 @@ namespace Pollux.Tests.Grains.Hosting;
 
 internal static class HostUnderTest
 {
-    /// <summary>Whether reminders outlive the host. Orleans has no reminder table for SQLite.</summary>
+    /// <summary>Orleans has no reminder table for SQLite.</summary>
 #if ORLEANS_EMBEDDED
-    public static bool HasDurableReminders => true;
+    public static bool HasDurableRemindersOnSqlite => true;
 #else
-    public static bool HasDurableReminders => PostgreSql.ConnectionString is not null;
+    public static bool HasDurableRemindersOnSqlite => false;
 #endif
 
     public static void Configure(HostApplicationBuilder builder, SiloStorageOptions storage, TestGrainHostOptions options)

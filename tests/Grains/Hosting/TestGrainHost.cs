@@ -39,7 +39,7 @@ public sealed class TestGrainHost : IAsyncDisposable
         var options = new TestGrainHostOptions();
         configure?.Invoke(options);
         var directory = Directory.CreateTempSubdirectory("pollux-grains-");
-        var storage = PostgreSql.ConnectionString is { } server && !options.NeedsFile
+        var storage = (options.PostgreSql ?? PostgreSql.ConnectionString) is { } server && !options.NeedsFile
             ? SiloStorageOptions.PostgreSql(server, $"test-{Guid.NewGuid():N}")
             : SiloStorageOptions.Sqlite(PathIn(directory));
         var host = await StartHostAsync(options, storage);
@@ -62,14 +62,14 @@ public sealed class TestGrainHost : IAsyncDisposable
         _host = await StartHostAsync(_options, _storage with { Restored = true });
     }
 
-    /// <summary>The host stops, its file becomes what <see cref="BackUpAsync"/> has kept, and it starts declaring so.</summary>
-    public async Task RestoreAsync(string backup)
+    /// <summary>The host stops, its file becomes what <see cref="BackUpAsync"/> has kept, and it starts declaring so, or not.</summary>
+    public async Task RestoreAsync(string backup, bool declared = true)
     {
         await StopHostAsync(_host);
         Microsoft.Data.Sqlite.SqliteConnection.ClearAllPools();
         foreach (var file in _directory.EnumerateFiles()) file.Delete();
         File.Copy(backup, DatabasePath);
-        _host = await StartHostAsync(_options, _storage with { Restored = true });
+        _host = await StartHostAsync(_options, _storage with { Restored = declared });
         File.Delete(backup);
     }
 

@@ -19,6 +19,9 @@ public sealed class TestGrainHostOptions
     /// <summary>Whether the test looks into the database file, so that it is SQLite even where PostgreSQL is offered.</summary>
     public bool NeedsFile { get; set; }
 
+    /// <summary>Connection string of the server to run on; null: that of the environment, or SQLite.</summary>
+    public string? PostgreSql { get; set; }
+
     /// <summary>How long a caller waits for an answer; long enough for a busy machine.</summary>
     public TimeSpan ResponseTimeout { get; set; } = TimeSpan.FromSeconds(30);
 

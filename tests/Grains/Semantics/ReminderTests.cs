@@ -37,7 +37,8 @@ public sealed class ReminderTests(SemanticsHost host) : IClassFixture<SemanticsH
     [DurableRemindersFact]
     public async Task A_reminder_survives_a_restart_of_the_host()
     {
-        await using var own = await OwnHost.StartAsync(new Probe());
+        var server = HostUnderTest.HasDurableRemindersOnSqlite ? null : await PostgreSql.ServerAsync();
+        await using var own = await OwnHost.StartAsync(new Probe(), options => options.PostgreSql = server);
         await own.Grains.GetGrain<IRemindersGrain>("kept").RegisterAsync("later", TimeSpan.FromHours(1), Minute);
         await own.RestartAsync();
         Assert.True(await own.Grains.GetGrain<IRemindersGrain>("kept").ExistsAsync("later"));
