@@ -114,6 +114,9 @@ public sealed partial class ModuleRuntime
                 _history.Ended(done.OperationId, done.Succeeded, done.Reason);
                 _options.Links.Changed();
                 break;
+            case RoleEffect.CheckAnswered answered:
+                _history.Add($"checker.{Word(answered.Answer)}", $"{answered.Checker}, {Word(answered.Action)}: {answered.Text}", _traces.TraceId);
+                break;
             case RoleEffect.RoleChanged changed:
                 _history.Add("role.changed",
                     $"{changed.Role.ToString().ToUpperInvariant()} {(changed.Ready ? "ready" : "transient")} ({changed.Code}): {changed.Cause}", _traces.TraceId);

@@ -18,6 +18,9 @@ public sealed record ModulePolicy
     /// <summary>Maintenance: a host that has booted does not run the module before the next start by command.</summary>
     public bool StaysDownAtBoot { get; init; }
 
+    /// <summary>Maintenance: nothing follows from what checkers find.</summary>
+    public bool ChecksOff { get; init; }
+
     /// <summary>A crashing workload is started again so often within the window; then it stays down. 0: never.</summary>
     public int RestartsMax { get; init; } = RestartsDefault;
 

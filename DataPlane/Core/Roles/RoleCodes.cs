@@ -32,9 +32,10 @@ public static class RoleCodes
     public static readonly RoleProblem Opening = new("start.opening", "Opens the volume", RoleImpact.NotRunning, "The local copy is scanned and mounted.", Nothing);
     public static readonly RoleProblem Leasing = new("start.lease", "Waits for the lease", RoleImpact.NotRunning, "The peer is in the in-sync set, and none of this host's beacons has been answered yet.", NoneIfItClears);
     public static readonly RoleProblem WorkloadStarting = new("workload.starting", "The VM starts", RoleImpact.NotRunning, "", Nothing);
-    public static readonly RoleProblem WorkloadFailed = new("workload.failed", "The VM does not stay up", RoleImpact.NotRunning, "It was started again as often as the module's limit of restarts allows, and crashed or could not be started again.", "Read the VM's log, mend it, then: pollux module restart.");
+    public static readonly RoleProblem WorkloadFailed = new("workload.failed", "The VM does not stay up", RoleImpact.NotRunning, "It was started again as often as the module's limit of restarts allows, and crashed, could not be started, or was not well again.", "Read the VM's log, mend it, then: pollux module restart.");
     public static readonly RoleProblem WorkloadShutDown = new("workload.shut-down", "The guest shut itself down", RoleImpact.ByCommand, "A shutdown inside the VM.", "To run it again: pollux module restart.");
     public static readonly RoleProblem Restarting = new("workload.restarting", "Restart: the VM is stopped", RoleImpact.ByCommand, "The operator asked for a restart of the VM; it is given time to shut down.", Nothing);
+    public static readonly RoleProblem Unwell = new("workload.unwell", "A checker failed: the VM is stopped", RoleImpact.NotRunning, "The VM runs and does not do its work; it is given time to shut down.", "Nothing if it is started again. Read the checker's reason in the module's status.");
     public static readonly RoleProblem WorkloadStopFails = new("workload.stop-fails", "The VM cannot be stopped", RoleImpact.NotRunning, "The hypervisor does not confirm the end of the VM; it is tried again.", "Check the hypervisor on this host; kill the VM's process if need be.");
 
     public static readonly RoleProblem PeerLost = new("prim.peer-lost", "Peer lost; acknowledgements wait", RoleImpact.WritesHeld, "The peer is silent, does not replicate, or has restarted; the arbiter has not yet confirmed that it is out.", NoneIfItClears + " Otherwise check the control plane and the link between the hosts.");
@@ -59,7 +60,7 @@ public static class RoleCodes
     {
         Stopped, HeldAtBoot, Stopping, Deposed, Alone, Prim, Second,
         WaitArbiter, WaitRecord, WaitNotInSync, WaitPeerFirst, WaitSilence, WaitLease, WaitTakeover, WaitLeft, WaitPeerStops, WaitOtherWanted, FailoverOff,
-        Opening, Leasing, WorkloadStarting, WorkloadFailed, WorkloadShutDown, Restarting, WorkloadStopFails,
+        Opening, Leasing, WorkloadStarting, WorkloadFailed, WorkloadShutDown, Restarting, Unwell, WorkloadStopFails,
         PeerLost, PeerLeft, LeaseExpired, Joining, Connecting, SwapStopping, SwapFlushing, SwapHandover,
         SecondConnecting, SecondResync, SecondJoining, SecondSilence, Leaving, LocalFault,
     }.ToFrozenDictionary(problem => problem.Code);

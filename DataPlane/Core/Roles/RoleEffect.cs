@@ -78,6 +78,20 @@ public abstract record RoleEffect
 
     public sealed record CommandDone(Guid OperationId, bool Succeeded, string Reason) : RoleEffect;
 
+    /// <summary>To <see cref="RoleInput.Unwell"/>.</summary>
+    public sealed record CheckAnswered(string Checker, CheckAction Action, CheckAnswer Answer, string Text) : RoleEffect;
+
     /// <summary>What operators see changed. <paramref name="Cause"/> says who asked or which event.</summary>
     public sealed record RoleChanged(Role Role, bool Ready, string Code, string Cause) : RoleEffect;
+}
+
+public enum CheckAnswer
+{
+    /// <summary>Nothing is done, and the text says why.</summary>
+    Noted,
+
+    /// <summary>The restart or the move has begun; its end follows.</summary>
+    Begun,
+    Done,
+    GivenUp,
 }

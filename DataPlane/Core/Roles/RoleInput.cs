@@ -34,6 +34,11 @@ public abstract record RoleInput
     /// The wish of the operator stays.</summary>
     public sealed record HostStops : RoleInput;
 
+    /// <summary>A checker of this host has failed so often in a row that something is to be done; answered once by <see cref="RoleEffect.CheckAnswered"/>,
+    /// and once more at the end of what it begins.</summary>
+    /// <param name="Reason">The newest failure, in words.</param>
+    public sealed record Unwell(string Checker, CheckAction Action, string Reason) : RoleInput;
+
     public sealed record BeaconReceived(Beacon Beacon) : RoleInput;
 
     public sealed record BeaconAnswered(BeaconAnswer Answer) : RoleInput;
@@ -96,6 +101,15 @@ public enum RoleCommand
 
     /// <summary>The peer leaves the set and is compared and resynced as a whole, whatever the marks say; the VM runs on.</summary>
     FullResync,
+}
+
+public enum CheckAction
+{
+    /// <summary>The VM is ended in order and started again on the same host.</summary>
+    Restart,
+
+    /// <summary>The module is swapped to the peer, if that is a ready member.</summary>
+    Move,
 }
 
 /// <summary>Sent by each host for each module every beacon interval, whatever its role. Authenticated by the link's mutual TLS.</summary>

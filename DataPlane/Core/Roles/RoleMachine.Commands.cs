@@ -68,7 +68,7 @@ public sealed partial class RoleMachine
         if (swap is not { } operationId)
             return;
         swap = null;
-        Emit(new RoleEffect.CommandDone(operationId, succeeded, reason));
+        TellEnd(operationId, succeeded, reason);
     }
 
     private void GiveUpSwap(string reason)
@@ -149,7 +149,7 @@ public sealed partial class RoleMachine
         if (restart is not { } operationId)
             return;
         restart = null;
-        Emit(new RoleEffect.CommandDone(operationId, succeeded, reason));
+        TellEnd(operationId, succeeded, reason);
     }
 
     /// <summary>Restart: the VM ends in order and is started again; the volume is served all the time, so nothing is flushed or handed over.</summary>

@@ -69,7 +69,7 @@ public sealed partial class RoleMachine
         if (swap is not null)
             return DescribeSwap(role);
         if (restart is not null && !restartStopped)
-            return (role, false, stopFails ? RoleCodes.WorkloadStopFails : RoleCodes.Restarting, "the end of the VM");
+            return (role, false, stopFails ? RoleCodes.WorkloadStopFails : checkCommand is null ? RoleCodes.Restarting : RoleCodes.Unwell, "the end of the VM");
         if (failed)
             return (role, false, RoleCodes.WorkloadFailed, workloadReason);
         if (shutDown)

@@ -214,12 +214,21 @@ public sealed partial class RoleMachine
             return;
         }
 
-        crashes.RemoveAll(atMs => nowMs - atMs > State.Policy.RestartWindowMs);
+        CountTry(reason);
+        cause = $"The VM ended by itself or could not be started ({crashes.Count} times within {RestartWindow}; it is started again {State.Policy.RestartsMax} times). {reason}";
+    }
+
+    /// <summary>One more within the window, durably; more than the limit: it stays down.</summary>
+    private void CountTry(string reason)
+    {
+        ForgetOldTries();
         crashes.Add(nowMs);
         failed = crashes.Count > State.Policy.RestartsMax;
-        cause = $"The VM ended by itself or could not be started ({crashes.Count} times within {RestartWindow}; it is started again {State.Policy.RestartsMax} times). {reason}";
+        workloadReason = reason;
         Save(State);
     }
+
+    private void ForgetOldTries() => crashes.RemoveAll(atMs => nowMs - atMs > State.Policy.RestartWindowMs);
 
     private string RestartWindow => State.Policy.RestartWindowMs % 3_600_000 == 0 ? $"{State.Policy.RestartWindowMs / 3_600_000} hours" : $"{State.Policy.RestartWindowMs / 1_000} s";
 }

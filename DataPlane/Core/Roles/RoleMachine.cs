@@ -15,7 +15,7 @@ namespace Pollux.DataPlane.Core.Roles;
 ///    └──────────────── Releasing ◄──stop, swap, deposed, fault──┴────┘   (Releasing ──► Waiting, unless stopped)
 /// </code>
 /// Files: .Arbiter (record, requests), .Beacons (lease, what is known of the peer), .Standby (STOP, WAIT, SECOND), .Primary (ALONE, PRIM),
-/// .Workload (the VM and its stop), .Commands (swap, restart), .Leaving (a host that is shut down), .Kept (what an earlier process has left), .Describe (what operators see). Not thread-safe: one owner feeds it. Lists are bounded by
+/// .Workload (the VM and its stop), .Commands (swap, restart), .Checks (what checkers ask for), .Leaving (a host that is shut down), .Kept (what an earlier process has left), .Describe (what operators see). Not thread-safe: one owner feeds it. Lists are bounded by
 /// constants (S12).
 /// </remarks>
 public sealed partial class RoleMachine
@@ -126,6 +126,7 @@ public sealed partial class RoleMachine
             case RoleInput.Desired desired: OnDesired(desired); break;
             case RoleInput.Command command: OnCommand(command); break;
             case RoleInput.HostStops: OnHostStops(); break;
+            case RoleInput.Unwell unwell: OnUnwell(unwell); break;
             case RoleInput.ArbiterAnswered answered: OnArbiterAnswered(answered.Answer); break;
             case RoleInput.BeaconReceived received: OnBeacon(received.Beacon); break;
             case RoleInput.BeaconAnswered answered: OnBeaconAnswered(answered.Answer); break;

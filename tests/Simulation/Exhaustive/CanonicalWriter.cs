@@ -130,6 +130,7 @@ internal sealed class CanonicalWriter
         Flag(state.HeldAtBoot);
         Flag(state.Policy.FailoverOff);
         Flag(state.Policy.StaysDownAtBoot);
+        Flag(state.Policy.ChecksOff);
         Epoch(state.PromisedEpoch);
     }
 

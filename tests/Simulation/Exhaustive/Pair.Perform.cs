@@ -74,7 +74,7 @@ internal sealed partial class Pair
                 break;
             case RoleEffect.ExtendLease lease: it.LeaseUntilMs = lease.UntilMs; break;
             case RoleEffect.MayEnd: it.MayEnd = true; break;
-            case RoleEffect.CommandDone or RoleEffect.RoleChanged: break;
+            case RoleEffect.CommandDone or RoleEffect.CheckAnswered or RoleEffect.RoleChanged: break;
             default: throw new InvalidOperationException($"The checker does not know the effect {effect.GetType().Name}.");
         }
     }

@@ -27,7 +27,7 @@ internal sealed class FaultPlan(World world)
     {
         var host = random.Of(world.Hosts);
         var shortMs = random.Between(50, 3 * world.DetectionMs);
-        switch (random.Between(0, 35))
+        switch (random.Between(0, 36))
         {
             case 0: world.Cut(host, shortMs); break;
             case 1:
@@ -92,6 +92,7 @@ internal sealed class FaultPlan(World world)
             case 33: Leave(host); break;
             case 34: LoseNewestCopy(); break;
             case 35: ComeBackDuringTakeover(host); break;
+            case 36: Unwell(host); break;
             case 15 when random.Chance(100): host.Feed(new RoleInput.LocalFault("I/O error")); break;
         }
     }
@@ -110,6 +111,17 @@ internal sealed class FaultPlan(World world)
             world.Cut(host, world.DetectionMs);
             world.Cut(host.Peer, world.DetectionMs);
         });
+    }
+
+    /// <summary>What runs is found to be unwell, by one checker or by several in a row.</summary>
+    private void Unwell(SimHost host)
+    {
+        var serves = world.Hosts.FirstOrDefault(each => each.Machine?.View.Role is Role.Prim or Role.Alone) ?? host;
+        for (var times = random.Chance(100) ? 4 : 1; times > 0; times--)
+        {
+            var action = random.Chance(500) ? CheckAction.Restart : CheckAction.Move;
+            world.Schedule.After(random.Between(0, world.DetectionMs) * times, () => serves.Feed(new RoleInput.Unwell("web", action, "no answer")));
+        }
     }
 
     /// <summary>A host is shut down, SECOND if there is one; without the arbiter it has to promise to leave, and is back before or after it.</summary>

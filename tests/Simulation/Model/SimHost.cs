@@ -274,6 +274,7 @@ internal sealed class SimHost
             case RoleEffect.MayEnd: After(0, () => Crash("process ends")); break;
             case RoleEffect.ExtendLease lease: Vm.Lease(lease.UntilMs); break;
             case RoleEffect.CommandDone done: Say($"command {(done.Succeeded ? "done" : "given up")}: {done.Reason}"); break;
+            case RoleEffect.CheckAnswered check: Say($"checker {check.Checker}, {check.Action}: {check.Answer}. {check.Text}"); break;
             case RoleEffect.RoleChanged changed:
                 world.CodesSeen.Add(changed.Code);
                 Say($"{changed.Role} {(changed.Ready ? "ready" : "transient")} {changed.Code}: {changed.Cause}");
