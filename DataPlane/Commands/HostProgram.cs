@@ -24,7 +24,7 @@ internal static class HostProgram
     public static async Task RunAsync(HostIdentity identity, DataPlaneOptions options, CancellationToken cancel)
     {
         CheckMachine();
-        var fencingOptions = LoadFencing(options);
+        var (fencingOptions, fencingUnusable) = LoadFencing(options);
         ThreadPool.GetMinThreads(out _, out var completionThreads);
         ThreadPool.SetMinThreads(PoolThreadsMin, completionThreads);
         Directory.CreateDirectory(options.DataDirectory);
@@ -54,7 +54,8 @@ internal static class HostProgram
         (WatchdogOptions, string, int)? watchdog = fencingOptions.Watchdog is { } one ? (one, watchdogStatus, fencingOptions.StopSeconds) : null;
         using var guard = new GuardClient(() => GuardClient.OwnProgram(guardLock, guardSocket, watchdog), guardSocket, earlier);
         var hypervisor = new LibvirtHypervisor(Environment.GetEnvironmentVariable("LIBVIRT_DEFAULT_URI") is { Length: > 0 } uri ? uri : "qemu:///system");
-        var fencing = new HostFencing(fencingOptions, watchdogStatus, guard.Fence, domain => hypervisor.EmulatorPid(domain) is not null, () => BootClock.NowMs);
+        var fencing = new HostFencing(fencingOptions, watchdogStatus, guard.Fence, domain => hypervisor.EmulatorPid(domain) is not null, () => BootClock.NowMs,
+            fencingUnusable);
         await using var fencingEnds = fencing.ConfigureAwait(false);
         await using (hypervisor.ConfigureAwait(false))
         {
@@ -113,15 +114,17 @@ internal static class HostProgram
             throw new HostStartException("host.no-fuse", "There is no /dev/fuse on this machine. Load the module: modprobe fuse.");
     }
 
-    private static FencingOptions LoadFencing(DataPlaneOptions options)
+    /// <summary>VMs of an earlier process may run and wait for this one: a file that cannot be used is no reason not to serve them.</summary>
+    private static (FencingOptions Options, string? Unusable) LoadFencing(DataPlaneOptions options)
     {
         try
         {
-            return FencingOptions.Load(options.DataDirectory);
+            return (FencingOptions.Load(options.DataDirectory), null);
         }
         catch (FormatException e)
         {
-            throw new HostStartException("host.fencing", e.Message, e);
+            HostLog.Error("fencing", "the options cannot be used; no VM starts on this host", ("reason", e.Message));
+            return (FencingOptions.None, e.Message);
         }
     }
 

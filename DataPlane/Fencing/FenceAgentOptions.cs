@@ -40,8 +40,8 @@ public sealed record FenceAgentOptions(
             if (name is "action" or "option")
                 return $"The parameter '{name}' is given by itself: set action.";
             // A line more would be a parameter more.
-            if (value.Length > ValueCharactersMax || value.Any(char.IsControl))
-                return $"The value of the parameter '{name}' is too long or has control characters.";
+            if (value is null || value.Length > ValueCharactersMax || value.Any(char.IsControl))
+                return $"The value of the parameter '{name}' is missing, too long or has control characters.";
         }
 
         return null;

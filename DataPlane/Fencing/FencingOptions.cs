@@ -27,11 +27,13 @@ public sealed record FencingOptions(WatchdogOptions? Watchdog = null, FenceAgent
         if (!File.Exists(path))
             return None;
         FencingOptions options;
+        UnixFileMode readable;
         try
         {
             if (new FileInfo(path).Length > FileBytesMax)
                 throw new FormatException($"{path} is larger than {FileBytesMax} bytes.");
             options = JsonSerializer.Deserialize(File.ReadAllText(path), FencingJson.Default.FencingOptions) ?? None;
+            readable = File.GetUnixFileMode(path) & (UnixFileMode.GroupRead | UnixFileMode.OtherRead | UnixFileMode.GroupWrite | UnixFileMode.OtherWrite);
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
@@ -43,7 +45,6 @@ public sealed record FencingOptions(WatchdogOptions? Watchdog = null, FenceAgent
             throw new FormatException($"{path} is not understood at line {e.LineNumber + 1}{(e.Path is { } at ? $" ({at})" : "")}. See docs/operations.md, Fencing.");
         }
 
-        var readable = File.GetUnixFileMode(path) & (UnixFileMode.GroupRead | UnixFileMode.OtherRead | UnixFileMode.GroupWrite | UnixFileMode.OtherWrite);
         if (options.Agent is not null && readable != 0)
             throw new FormatException($"{path} holds the secrets of a power switch, and others may read or write it: chmod 600 {path}");
         return options.Refusal() is { } refusal ? throw new FormatException($"{path}: {refusal}") : options;
@@ -55,6 +56,6 @@ public sealed record FencingOptions(WatchdogOptions? Watchdog = null, FenceAgent
 }
 
 [JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase, UnmappedMemberHandling = JsonUnmappedMemberHandling.Disallow,
-    ReadCommentHandling = JsonCommentHandling.Skip, AllowTrailingCommas = true)]
+    ReadCommentHandling = JsonCommentHandling.Skip, AllowTrailingCommas = true, RespectNullableAnnotations = true)]
 [JsonSerializable(typeof(FencingOptions))]
 internal sealed partial class FencingJson : JsonSerializerContext;

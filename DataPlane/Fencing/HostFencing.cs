@@ -16,6 +16,7 @@ public sealed class HostFencing : IHostFencing, IAsyncDisposable
     private const long ShownMs = 5_000;
 
     private readonly FencingOptions _options;
+    private readonly string? _unusable;
     private readonly string _statusPath;
     private readonly FenceAgent? _agent;
     private readonly Action<string?> _starve;
@@ -34,9 +35,12 @@ public sealed class HostFencing : IHostFencing, IAsyncDisposable
     /// <param name="statusPath">Where the guard writes its <see cref="WatchdogStatus"/>.</param>
     /// <param name="starve">Tells the guard why it must not feed the watchdog; null: it may again.</param>
     /// <param name="executes">Whether a VM, by its libvirt domain, has a process. Who said that it does not stop may be gone with its module.</param>
-    public HostFencing(FencingOptions options, string statusPath, Action<string?> starve, Func<string, bool> executes, Func<long> nowMs)
+    /// <param name="unusable">Why the configured options cannot be used; then <paramref name="options"/> are none, what runs is served, and no VM starts.</param>
+    public HostFencing(
+        FencingOptions options, string statusPath, Action<string?> starve, Func<string, bool> executes, Func<long> nowMs, string? unusable = null)
     {
         _options = options;
+        _unusable = unusable;
         _statusPath = statusPath;
         _starve = starve;
         _executes = executes;
@@ -61,6 +65,8 @@ public sealed class HostFencing : IHostFencing, IAsyncDisposable
 
     public string? RefusesStart()
     {
+        if (_unusable is not null)
+            return $"How this host fences itself cannot be read, so it starts no VM. {_unusable}";
         if (_options.Watchdog is not { Required: true } watchdog)
             return null;
         return Status() switch
@@ -75,6 +81,13 @@ public sealed class HostFencing : IHostFencing, IAsyncDisposable
     public ImmutableArray<ObservedProblem> Problems()
     {
         var problems = ImmutableArray.CreateBuilder<ObservedProblem>();
+        if (_unusable is not null)
+        {
+            problems.Add(new ObservedProblem("fencing.unusable", "How this host fences itself cannot be read",
+                "VMs that run go on; none starts on this host. If it cannot stop a VM, it does not end itself.",
+                _unusable, "Mend the file until pollux-host fencing finds no fault. Then replace the process, which keeps its VMs: systemctl kill --signal=SIGUSR2 --kill-whom=main pollux-host"));
+        }
+
         if (_options.Watchdog is { } watchdog)
             AddWatchdog(watchdog, problems);
         var stuck = _stuckMs.ToArray();

@@ -41,9 +41,7 @@ internal static class ChildProcess
         limit.CancelAfter(deadline);
         try
         {
-            if (input is not null)
-                await process.StandardInput.WriteAsync(input.AsMemory(), limit.Token).ConfigureAwait(false);
-            process.StandardInput.Close();
+            await FeedAsync(process.StandardInput, input, limit.Token).ConfigureAwait(false);
             var output = ReadAsync(process.StandardOutput, limit.Token);
             var error = ReadAsync(process.StandardError, limit.Token);
             await process.WaitForExitAsync(limit.Token).ConfigureAwait(false);
@@ -51,8 +49,39 @@ internal static class ChildProcess
         }
         catch (Exception e) when (e is OperationCanceledException or IOException)
         {
-            process.Kill(entireProcessTree: true);
-            return new Result(null, "", $"{file} {arguments.FirstOrDefault(word => word[0] != '-')} did not end within {deadline.TotalSeconds:0.#} s");
+            var left = WhyNotEnded(() => process.Kill(entireProcessTree: true));
+            var word = arguments.FirstOrDefault(static word => !word.StartsWith('-'));
+            return new Result(null, "", $"{file}{(word is null ? "" : $" {word}")} did not end within {deadline.TotalSeconds:0.#} s{(left is null ? "" : $" and cannot be killed: {left}")}");
+        }
+    }
+
+    /// <summary>A program that cannot be killed is left behind; its outcome is unknown anyway.</summary>
+    /// <returns>Null if the kill was delivered.</returns>
+    internal static string? WhyNotEnded(Action kill)
+    {
+        try
+        {
+            kill();
+            return null;
+        }
+        catch (Exception e) when (e is AggregateException or Win32Exception or InvalidOperationException or IOException)
+        {
+            return e.Message;
+        }
+    }
+
+    private static async Task FeedAsync(StreamWriter writer, string? input, CancellationToken cancel)
+    {
+        try
+        {
+            if (input is not null)
+                await writer.WriteAsync(input.AsMemory(), cancel).ConfigureAwait(false);
+            writer.Close();
+        }
+        catch (IOException)
+        {
+            // It reads no more, or has ended already: its exit code says what that means.
+            await writer.BaseStream.DisposeAsync().ConfigureAwait(false);
         }
     }
 

@@ -44,7 +44,7 @@ internal static class RecoveryMapping
 
     private static ModuleMemory ToMemory(RecoveredModule module) => new(
         GrainKey.NameOf(module.Order.Module), ToSpec(module.Order), module.Order.Run,
-        module.Record is { } record ? new RecordView(record.Incarnation, record.Epoch, record.Primary, record.InSync) : null, module.DataState);
+        module.Record is { } record ? new RecordView(record.Incarnation, record.Epoch, record.Primary, record.InSync) { Declared = record.Declared } : null, module.DataState);
 
     private static ModuleSpec ToSpec(DesiredModule order)
     {

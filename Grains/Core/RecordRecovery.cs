@@ -62,8 +62,11 @@ public static class RecordRecovery
             : (record.Epoch, record.Primary, record.InSync, GrainKey.NameOf(winner.Host));
         if (inSync.IsEmpty || (primary is not null && !inSync.Contains(primary)) || inSync.Any(host => !hosts.Contains(host)))
             return new RecoveryStep.Wait(Problems.RecordForgotten(winner.Module, $"The record that {from} has does not name hosts of this pair."));
+        // An operator's word holds as long as its epoch is the last one: the host that it names may not have heard of it, and could not serve without.
+        var declared = (own is not null && own.Incarnation == record.Incarnation && own.Epoch == epoch ? own.Declared : null)
+            ?? testimonies.Select(one => one.Record).FirstOrDefault(said => said?.Incarnation == record.Incarnation && said.Epoch == epoch)?.Declared;
         return new RecoveryStep.Decided(
-            new ArbiterRecord(incarnation, checked(epoch + step), primary, inSync, hosts, []), winner,
+            new ArbiterRecord(incarnation, checked(epoch + step), primary, inSync, hosts, []) { Declared = declared }, winner,
             $"Recovered from epoch {epoch} of {from}. {why}");
     }
 }

@@ -24,6 +24,17 @@ public sealed class FencingTests(PairStage stage)
         var scene = await stage.ReadyAsync();
         var host = scene.Secondary;
         File.WriteAllText(host.OnMachine(Device), "");
+        try
+        {
+            // A file that cannot be used keeps no host from serving.
+            File.WriteAllText(host.OnMachine(Configuration), "{ \"watchdog\":");
+            await RestartServiceAsync(scene, host);
+        }
+        finally
+        {
+            File.Delete(host.OnMachine(Configuration));
+        }
+
         File.WriteAllText(host.OnMachine(Configuration), $$"""{ "watchdog": { "device": "{{Device}}", "timeoutSeconds": 1 } }""");
         try
         {

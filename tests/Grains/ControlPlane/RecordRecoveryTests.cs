@@ -86,6 +86,20 @@ public sealed class RecordRecoveryTests
     }
 
     [Fact]
+    public void An_operators_word_that_no_host_or_only_the_other_one_had_stored_before_the_loss_still_counts()
+    {
+        var before = Says(A, 7, A, [A]);
+        Assert.Equal((9L, B, B), Declared(Decided(Own(8, B, [B]) with { Declared = B }, before, Says(B, 7, A, [A]))));
+        var stored = Says(A, 8, B, [B]);
+        stored = stored with { Memory = stored.Memory! with { Record = stored.Record! with { Declared = B } } };
+        Assert.Equal((9L, B, B), Declared(Decided(null, stored, Says(B, 7, A, [A]))));
+        Assert.Equal((9L, B, B), Declared(Decided(Own(7, A, [A]), stored, Says(B, 7, A, [A]))));
+        // It is done with as soon as the record has changed again.
+        Assert.Equal((10L, B, null), Declared(Decided(Own(8, B, [B]) with { Declared = B }, stored, Says(B, 9, B, [B]))));
+        Assert.Equal((9L, A, null), Declared(Decided(Own(8, B, [B], Other) with { Declared = B }, Says(A, 8, A, [A]), Says(B, 7, A, [A]))));
+    }
+
+    [Fact]
     public void One_report_waits_for_an_operator_who_names_host_and_epoch()
     {
         HostTestimony[] both = [Says(A, 5, A, [A, B]), new(Module, B, false, null)];
@@ -119,6 +133,8 @@ public sealed class RecordRecoveryTests
         Assert.Equal("record.silent", Waits(null, null, new(Module, A, false, null), new(Module, B, true, null)).Code);
         Assert.IsType<RecoveryStep.Unknown>(RecordRecovery.Decide(Module, Own(3, A, [A]), [new(Module, A, true, null), new(Module, B, true, null)], null, New));
     }
+
+    private static (long Epoch, string? Primary, string? Declared) Declared(ArbiterRecord record) => (record.Epoch, record.Primary, record.Declared);
 
     private static ArbiterRecord Decided(ArbiterRecord? own, params HostTestimony[] said) => Decided(own, null, said);
 

@@ -1,6 +1,8 @@
 using System.Collections.Immutable;
+using System.ComponentModel;
 using Pollux.DataPlane.Core.Fencing;
 using Pollux.DataPlane.Fencing;
+using Pollux.DataPlane.Hypervisor;
 
 namespace Pollux.Tests.Unit.Fencing;
 
@@ -39,6 +41,24 @@ public sealed class FenceAgentTests : IDisposable
         var answer = await agent.FenceAsync(CancellationToken.None);
         Assert.Equal(FenceOutcome.Unknown, answer.Outcome);
         Assert.Contains("did not end within 1 s", answer.Text);
+    }
+
+    [Fact]
+    public async Task An_agent_that_ends_without_reading_its_input_is_judged_by_its_exit_code()
+    {
+        var parameters = Enumerable.Range(0, 60).ToDictionary(static number => $"p{number}", static _ => new string('x', 1_000)).ToImmutableSortedDictionary();
+        Assert.Equal(FenceOutcome.Done, (await new FenceAgent(Options("exit 0") with { Parameters = parameters }).FenceAsync(CancellationToken.None)).Outcome);
+        var refused = await new FenceAgent(Options("exec <&-; exit 3") with { Parameters = parameters }).FenceAsync(CancellationToken.None);
+        Assert.Equal(FenceOutcome.Refused, refused.Outcome);
+        Assert.Contains("exit code 3", refused.Text);
+    }
+
+    [Fact]
+    public void An_agent_that_cannot_be_killed_is_no_exception()
+    {
+        Assert.Null(ChildProcess.WhyNotEnded(static () => { }));
+        Assert.Contains("Operation not permitted", ChildProcess.WhyNotEnded(static () => throw new AggregateException(new Win32Exception(1))));
+        Assert.NotNull(ChildProcess.WhyNotEnded(static () => throw new InvalidOperationException("It has ended.")));
     }
 
     [Fact]
@@ -112,6 +132,10 @@ public sealed class FenceAgentTests : IDisposable
         File.WriteAllText(path, $$"""{ "agent": { "program": "{{program}}", "pasword": "{{Secret}}" } }""");
         var refusal = Assert.Throws<FormatException>(() => FencingOptions.Load(_directory)).Message;
         Assert.DoesNotContain(Secret, refusal);
+        File.WriteAllText(path, """{ "watchdog": { "device": null } }""");
+        Assert.Contains("at line 1", Assert.Throws<FormatException>(() => FencingOptions.Load(_directory)).Message);
+        File.WriteAllText(path, $$"""{ "agent": { "program": "{{program}}", "parameters": { "password": null } } }""");
+        Assert.Contains("'password' is missing", Assert.Throws<FormatException>(() => FencingOptions.Load(_directory)).Message);
         File.WriteAllText(path, """{ "watchdog": { "device": "/dev/no-such-watchdog" } }""");
         Assert.Contains("does not exist", Assert.Throws<FormatException>(() => FencingOptions.Load(_directory)).Message);
         File.WriteAllText(path, """{ "watchdog": { "device": "/dev/no-such-watchdog", "required": false, "timeoutSeconds": 5 } }""");

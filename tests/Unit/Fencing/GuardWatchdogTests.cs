@@ -169,6 +169,17 @@ public sealed class GuardWatchdogTests : IDisposable
     }
 
     [Fact]
+    public async Task Options_that_cannot_be_used_keep_vms_from_starting_and_say_why()
+    {
+        await using var fencing = new HostFencing(
+            FencingOptions.None, StatusPath, static _ => Assert.Fail("no watchdog"), static _ => true, static () => 0, "fencing.json is not understood at line 7");
+        Assert.Contains("at line 7", fencing.RefusesStart());
+        var problem = Assert.Single(fencing.Problems());
+        Assert.Equal("fencing.unusable", problem.Code);
+        Assert.Contains("at line 7", problem.Cause);
+    }
+
+    [Fact]
     public async Task A_host_without_fencing_says_that_a_vm_does_not_end_and_does_nothing()
     {
         var nowMs = 0L;

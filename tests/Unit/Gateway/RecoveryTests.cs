@@ -92,13 +92,14 @@ public sealed class RecoveryTests
             FurtherDirectories = ["/logs/web"],
             SpecText = RecoveryMapping.ToText(spec),
         };
-        var text = JsonSerializer.Serialize(new Recovered(3, "c/b", RecoveryMapping.ToText(policy), [new RecoveredModule(order, null, "UpToDate")]), HostProtocolJson.Default.HostMessage);
+        var text = JsonSerializer.Serialize(new Recovered(3, "c/b", RecoveryMapping.ToText(policy), [new RecoveredModule(order, new RecordMessage(Guid.Empty, 8, "c/b", ["c/b"]) { Declared = "c/b" }, "UpToDate")]), HostProtocolJson.Default.HostMessage);
         var recovered = Assert.IsType<Recovered>(JsonSerializer.Deserialize(text, HostProtocolJson.Default.HostMessage));
         Assert.True(RecoveryMapping.IsComplete(recovered, "c"));
         Assert.False(RecoveryMapping.IsComplete(recovered, "d"));
         var memory = RecoveryMapping.ToMemory(recovered);
         Assert.Equal((policy, "b"), (memory.Policy, memory.Peer));
         var told = Assert.Single(memory.Modules).Spec;
+        Assert.Equal("c/b", memory.Modules[0].Record!.Declared);
         Assert.Equal(spec.Directories.ToArray(), told.Directories.ToArray());
         Assert.Equal(spec with { FurtherDirectories = told.FurtherDirectories }, told);
 
