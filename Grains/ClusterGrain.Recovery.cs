@@ -64,12 +64,12 @@ public sealed partial class ClusterGrain
         if (!_state.Exists) return Outcome.Refused(Problems.ClusterUnknown(Name));
         var key = GrainKey.Of(Name, module);
         if (!Recovering) return Outcome.Refused(Problems.ConfirmNotAsked(key));
-        var word = new RecordConfirmation(key, host is null ? null : GrainKey.Of(Name, host), epoch);
-        if (!Progress.Confirmed.Contains(word))
+        var word = new RecordConfirmation(key, host is null ? null : GrainKey.Of(Name, host), epoch) { By = OperatorContext.Current };
+        if (!Progress.Confirmed.Any(known => known with { By = word.By } == word))
         {
             await FollowAsync();
             if (!Recovering || !_open.TryGetValue(module, out var problem) || !Answers(problem, module, word)) return Outcome.Refused(Problems.ConfirmNotAsked(key));
-            LogConfirmed(Name, module, host ?? "nobody", epoch);
+            LogConfirmed(Name, module, host ?? "nobody", epoch, word.By);
             var others = Progress.Confirmed.RemoveAll(confirmed => confirmed.Module == key);
             await _state.SaveAsync(_state.Value with { Recovery = Progress with { Confirmed = others.Add(word) } });
         }
@@ -143,8 +143,8 @@ public sealed partial class ClusterGrain
     [LoggerMessage(Level = LogLevel.Information, Message = "Host reported after a restore cluster={Cluster} host={Host} modules={Modules}")]
     private partial void LogReported(string cluster, string host, int modules);
 
-    [LoggerMessage(Level = LogLevel.Warning, Message = "Record confirmed by an operator cluster={Cluster} module={Module} host={Host} epoch={Epoch}")]
-    private partial void LogConfirmed(string cluster, string module, string host, long epoch);
+    [LoggerMessage(Level = LogLevel.Warning, Message = "Record confirmed by an operator cluster={Cluster} module={Module} host={Host} epoch={Epoch} operator={Operator}")]
+    private partial void LogConfirmed(string cluster, string module, string host, long epoch, string @operator);
 
     [LoggerMessage(Level = LogLevel.Information, Message = "Cluster recovered after a restore cluster={Cluster} modules={Modules}")]
     private partial void LogRecovered(string cluster, int modules);

@@ -241,6 +241,7 @@ public sealed partial class MirrorModuleGrain
         return noted with
         {
             Command = null,
+            FailbackFailed = command.IsFailback && !succeeded ? new FailedFailback(state.Record!.Epoch, reason) : state.FailbackFailed,
             PlacedByOperator = succeeded && command.Kind == SwapCommand.Kind ? !command.IsFailback : state.PlacedByOperator,
             CommandEnds = ends.Add(new CommandEnd(state.Command!.OperationId, succeeded, reason, NowUnixMs)),
         };

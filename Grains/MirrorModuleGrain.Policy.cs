@@ -17,7 +17,7 @@ public sealed partial class MirrorModuleGrain
     /// <summary>Who asks: the name of the token that the API was called with.</summary>
     private static string Asker => OperatorContext.Current;
 
-    private static string AskerInWords => Asker == OperatorContext.Default ? "The operator" : $"Operator {Asker}";
+    private static string AskerInWords => OperatorContext.InWords(Asker);
 
     public async Task<Outcome> SetPolicyAsync(PolicyChange change)
     {
@@ -29,6 +29,7 @@ public sealed partial class MirrorModuleGrain
         var next = state with
         {
             Spec = state.Spec with { Policy = after }, PlacedByOperator = state.PlacedByOperator && change is { Preferred: null, FailbackHoldMs: null },
+            FailbackFailed = change is { Preferred: null, FailbackHoldMs: null } ? state.FailbackFailed : null,
         };
         if (PolicyCommand.Tell(before, after) is { Length: > 0 } told)
             next = WithHistory(next, "policy", Asker, $"{AskerInWords} set: {told}.");
@@ -106,7 +107,8 @@ public sealed partial class MirrorModuleGrain
         var preferred = GrainKey.Of(GrainKey.ClusterOf(Key), name);
         var facts = new FailbackFacts(
             state.Run, state.Command is not null, record, preferred, policy.FailbackHoldMs, NowUnixMs - RecordSinceUnixMs(state),
-            state.FailbackUnixMs == 0 ? null : NowUnixMs - state.FailbackUnixMs, state.PlacedByOperator,
+            state.FailbackUnixMs == 0 ? null : NowUnixMs - state.FailbackUnixMs,
+            state.FailbackFailed is { } failed && failed.Epoch == record.Epoch ? failed.Reason : null, state.PlacedByOperator,
             await HostWordAsync(primary), await HostWordAsync(preferred));
         _failbackWaits = Failback.WhyNot(facts);
         if (_failbackWaits is not null || !ReferenceEquals(state, _state.Value)) return;

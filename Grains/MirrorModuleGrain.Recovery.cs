@@ -24,9 +24,9 @@ public sealed partial class MirrorModuleGrain
         switch (RecordRecovery.Decide(Key, own, recovery.Testimonies, recovery.Confirmed, Guid.NewGuid()))
         {
             case RecoveryStep.Decided step:
-                await _state.SaveAsync(Recovered(state, step, recovery.Generation));
+                await _state.SaveAsync(Recovered(state, step, recovery));
                 FailbackIfPreferred();
-                LogChanged(Key, "recovered", "operator", step.Record.Epoch, step.Record.Primary, string.Join(',', step.Record.InSync));
+                LogChanged(Key, "recovered", recovery.Confirmed?.By ?? OperatorContext.Default, step.Record.Epoch, step.Record.Primary, string.Join(',', step.Record.InSync));
                 return new ModuleRecovered(Entry(_state.Value.Spec!), false, null);
             case RecoveryStep.Wait { Problem: var problem } when !(problem.Code == Problems.RecordForgottenCode && Forgets(recovery)):
                 return new ModuleRecovered(null, false, problem);
@@ -41,7 +41,7 @@ public sealed partial class MirrorModuleGrain
 
     private static bool Forgets(ModuleRecovery recovery) => recovery.Confirmed is { Host: null };
 
-    private MirrorModuleState Recovered(MirrorModuleState before, RecoveryStep.Decided step, long generation)
+    private MirrorModuleState Recovered(MirrorModuleState before, RecoveryStep.Decided step, ModuleRecovery recovery)
     {
         var told = step.Winner.Memory!;
         // Only the hosts know what was ordered last. A command that was open may have been carried out or not: it is not repeated.
@@ -55,9 +55,9 @@ public sealed partial class MirrorModuleGrain
                 Run = told.Run,
                 Record = step.Record,
                 Verify = null,
-                Generation = generation,
+                Generation = recovery.Generation,
             },
-            "recovered", "operator", step.Cause);
+            "recovered", recovery.Confirmed?.By ?? OperatorContext.Default, step.Cause);
     }
 
     [LoggerMessage(Level = LogLevel.Warning, Message = "Module forgotten after a restore: no host has it module={Module}")]

@@ -12,6 +12,9 @@ public static class OperatorContext
 
     public static string Current => RequestContext.Get(Key) as string is { Length: > 0 } name ? name : Default;
 
+    /// <summary>At the begin of a sentence.</summary>
+    public static string InWords(string name) => name == Default ? "The operator" : $"Operator {name}";
+
     /// <summary>For the calls that follow in this flow.</summary>
     public static void Set(string name) => RequestContext.Set(Key, name);
 }

@@ -38,7 +38,11 @@ public sealed record HostTestimony(
 /// <param name="Host">Grain key of the host whose report counts; null: the module is to be forgotten.</param>
 /// <param name="Epoch">Of that report, as the operator saw it.</param>
 [GenerateSerializer, Immutable, Alias("pollux.RecordConfirmation")]
-public sealed record RecordConfirmation([property: Id(0)] string Module, [property: Id(1)] string? Host, [property: Id(2)] long Epoch);
+public sealed record RecordConfirmation([property: Id(0)] string Module, [property: Id(1)] string? Host, [property: Id(2)] long Epoch)
+{
+    /// <summary>The operator who gave it.</summary>
+    [Id(3)] public string By { get; init; } = OperatorContext.Default;
+}
 
 /// <summary>All there is to recover one module by.</summary>
 [GenerateSerializer, Immutable, Alias("pollux.ModuleRecovery")]

@@ -6,9 +6,10 @@ namespace Pollux.Grains.Core;
 /// <param name="Preferred">Grain key; null: none.</param>
 /// <param name="SinceRecordMs">Since the record last changed: how long the pair has been in sync at least.</param>
 /// <param name="SinceFailbackMs">Since the last failback was begun, whatever became of it; null: never.</param>
+/// <param name="Failed">Why one that was begun in this epoch was not done; null: none was.</param>
 /// <param name="PlacedByOperator">The primary is where it is by an operator's word.</param>
 public sealed record FailbackFacts(
-    bool Run, bool CommandOpen, ArbiterRecord Record, string? Preferred, long HoldMs, long SinceRecordMs, long? SinceFailbackMs, bool PlacedByOperator,
+    bool Run, bool CommandOpen, ArbiterRecord Record, string? Preferred, long HoldMs, long SinceRecordMs, long? SinceFailbackMs, string? Failed, bool PlacedByOperator,
     HostWord PrimaryWord, HostWord PreferredWord);
 
 /// <summary>When a module goes back to its preferred primary by itself: an ordinary swap, once the pair has been whole and quiet for the hold time.</summary>
@@ -25,6 +26,8 @@ public static class Failback
     {
         if (facts.Preferred is not { } preferred || !facts.Run || facts.Record.Primary is not { } primary || primary == preferred) return "";
         if (facts.PlacedByOperator) return "The operator has moved the module here; it stays until the next failover, or until the policy is set anew.";
+        // Each try stops the VM.
+        if (facts.Failed is { } failed) return $"The failback was not done, and is not tried again before the next failover or the next setting of the policy. {failed}";
         if (!facts.Record.InSync.Contains(preferred)) return $"{preferred} is not in sync.";
         if (facts.CommandOpen) return "Another command is under way.";
         if (facts.PrimaryWord is not { Connected: true, Report: { Role: "PRIM", Ready: true } }) return $"{primary} is not PRIM, ready.";

@@ -251,13 +251,15 @@ public static class Problems
         var (knows, other) = (GrainKey.NameOf(known.Host), GrainKey.NameOf(missing.Host));
         var record = known.Record!;
         var said = missing.Answered ? $"{other} has reported and has no record of it" : $"{other} has not reported since";
+        var confirm = $"pollux module confirm-record {module} --host {knows} --epoch {record.Epoch}";
         return new Problem(
             "record.unconfirmed", "The record is known from one host only", NothingGranted,
             $"{module}: the control plane was declared restored, and {said}. {knows} has epoch {record.Epoch}, primary "
             + $"{(record.Primary is { } primary ? GrainKey.NameOf(primary) : "none")}, in sync {string.Join(" and ", record.InSync.Select(GrainKey.NameOf))}; its copy is {known.Memory!.DataState}.",
-            (missing.Answered ? "" : $"Bring {other} back; it is decided by itself then. ")
-            + $"If {other} is gone for good, switched off for certain or replaced: pollux module confirm-record {module} --host {knows} --epoch {record.Epoch}. "
-            + $"What {other} alone has acknowledged after epoch {record.Epoch} is lost with that; and if it still runs the VM, both would.");
+            (missing.Answered
+                ? $"If {other} was replaced, or has lost what it had stored: {confirm}. What its former self alone has acknowledged after epoch {record.Epoch} is lost with that; it must be off."
+                : $"Bring {other} back; it is decided by itself then. If {other} is gone for good, or switched off for certain: {confirm}. "
+                    + $"What {other} alone has acknowledged after epoch {record.Epoch} is lost with that; and if it still runs the VM, both would."));
     }
 
     public static Problem RecordConflict(string module, HostTestimony one, HostTestimony other) => new(

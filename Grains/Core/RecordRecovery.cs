@@ -41,7 +41,8 @@ public static class RecordRecovery
         if (!behind && spoken.Length == 1 && testimonies.All(one => one.Answered) && NobodyCanHaveGoneOn(highest))
             return Made(own, testimonies, highest, 1, incarnation, "Nobody has been primary yet.");
         if (confirmed is { Host: { } host } && spoken.FirstOrDefault(one => one.Host == host && one.Record!.Epoch == confirmed.Epoch) is { } chosen)
-            return Made(own, testimonies, chosen, EpochsSkipped, incarnation, $"An operator confirmed the report of {GrainKey.NameOf(host)} of epoch {confirmed.Epoch}.");
+            return Made(own, testimonies, chosen, EpochsSkipped, incarnation,
+                $"{OperatorContext.InWords(confirmed.By)} confirmed the report of {GrainKey.NameOf(host)} of epoch {confirmed.Epoch}.");
         return new RecoveryStep.Wait(behind && spoken.Length == 2 ? Problems.RecordBehind(module, own!, highest)
             : spoken.Length == 2 ? Problems.RecordConflict(module, spoken[0], spoken[1])
             : Problems.RecordUnconfirmed(module, highest, testimonies.First(one => one.Host != highest.Host)));

@@ -100,9 +100,15 @@ public sealed record MirrorModuleState
     /// <summary>When a failback was last begun; 0: never.</summary>
     [Id(22)] public long FailbackUnixMs { get; init; }
 
+    /// <summary>A failback that was not done: in which epoch, and why.</summary>
+    [Id(24)] public FailedFailback? FailbackFailed { get; init; }
+
     /// <summary>The primary is where it is by an operator's word: no failback before the next failover.</summary>
     [Id(23)] public bool PlacedByOperator { get; init; }
 }
+
+[GenerateSerializer, Immutable, Alias("pollux.FailedFailback")]
+public sealed record FailedFailback([property: Id(0)] long Epoch, [property: Id(1)] string Reason);
 
 /// <param name="From">The primary when the command was given.</param>
 [GenerateSerializer, Immutable, Alias("pollux.OpenCommand")]

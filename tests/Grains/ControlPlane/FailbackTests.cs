@@ -11,7 +11,7 @@ public sealed class FailbackTests
     private static readonly ArbiterRecord Whole = new(Guid.NewGuid(), 7, "c/b", ["c/a", "c/b"], ["c/a", "c/b"], []);
 
     private static readonly FailbackFacts Due = new(
-        Run: true, CommandOpen: false, Whole, "c/a", HoldMs, SinceRecordMs: HoldMs, SinceFailbackMs: null, PlacedByOperator: false,
+        Run: true, CommandOpen: false, Whole, "c/a", HoldMs, SinceRecordMs: HoldMs, SinceFailbackMs: null, Failed: null, PlacedByOperator: false,
         Word("PRIM"), Word("SECOND"));
 
     [Fact]
@@ -34,6 +34,7 @@ public sealed class FailbackTests
             Due with { SinceRecordMs = HoldMs - 1 },
             Due with { CommandOpen = true },
             Due with { PlacedByOperator = true },
+            Due with { Failed = "The VM does not stop." },
             Due with { Record = Whole with { InSync = ["c/b"] } },
             Due with { PreferredWord = Word("SECOND", ready: false) },
             Due with { PreferredWord = Word("WAIT") },

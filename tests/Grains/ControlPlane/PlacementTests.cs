@@ -121,6 +121,33 @@ public sealed class PlacementTests(ControlPlaneHost host) : IClassFixture<Contro
         Assert.True((await EndAsync(module, command.OperationId)).Succeeded);
     }
 
+    [Fact]
+    public async Task A_failback_that_was_not_done_is_not_tried_again_before_the_policy_is_set_anew()
+    {
+        var (pair, module, record) = await MirroredAsync();
+        Assert.Null((await module.SetPolicyAsync(new PolicyChange(Preferred: "b", FailbackHoldMs: PolicyCommand.FailbackHoldMsMin))).Problem);
+        var command = await Until.FoundAsync(async () =>
+        {
+            await SayAsync(pair, "PRIM", "SECOND");
+            return (await module.ReadAsync()).Command;
+        }, "the failback began");
+        await pair.A.SayAsync(order => PlayedHost.Report(order) with { Role = "PRIM", CommandResults = [new CommandReport(command.OperationId, false, "The guest did not stop.")] });
+        Assert.False((await EndAsync(module, command.OperationId)).Succeeded);
+        Assert.Equal(record.Epoch, (await module.ReadAsync()).Record!.Epoch);
+        var waits = await Until.FoundAsync(async () =>
+        {
+            await SayAsync(pair, "PRIM", "SECOND");
+            return (await module.ReadAsync()).FailbackWaits is { } why && why.Contains("not tried again", StringComparison.Ordinal) ? why : null;
+        }, "why there is none");
+        Assert.Contains("The guest did not stop.", waits);
+        Assert.Null((await module.SetPolicyAsync(new PolicyChange(Preferred: "b"))).Problem);
+        await Until.FoundAsync(async () =>
+        {
+            await SayAsync(pair, "PRIM", "SECOND");
+            return (await module.ReadAsync()).FailbackWaits is { } why && why.StartsWith("The last failback was", StringComparison.Ordinal) ? why : null;
+        }, "it is wanted again");
+    }
+
     private static async Task SayAsync(Pair pair, string a, string b)
     {
         await pair.A.SayAsync(order => PlayedHost.Report(order) with { Role = a });

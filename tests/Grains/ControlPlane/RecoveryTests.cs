@@ -101,8 +101,13 @@ public sealed class RecoveryTests
         await pair.B.RecoverAsync("a", Memory(record));
         foreach (var (host, epoch) in new[] { ("b", record.Epoch + 1), ("a", record.Epoch), (null, 0L) })
             Assert.Equal("record.not-asked", (await pair.Cluster.ConfirmRecordAsync("web", host, epoch)).Problem?.Code);
+        OperatorContext.Set("alice");
         Assert.Null((await pair.Cluster.ConfirmRecordAsync("web", "b", record.Epoch)).Problem);
+        OperatorContext.Set(OperatorContext.Default);
         var view = await pair.Module("web").ReadAsync();
+        var recovered = Assert.Single(view.History, entry => entry.Change == "recovered");
+        Assert.Equal("alice", recovered.By);
+        Assert.Contains($"Operator alice confirmed the report of b of epoch {record.Epoch}.", recovered.Cause);
         Assert.Equal(record.Epoch + RecordRecovery.EpochsSkipped, view.Record!.Epoch);
         Assert.True((await pair.Module("web").ArbitrateAsync(pair.Call(pair.B, "takeover", view.Record))).Granted);
 
@@ -190,7 +195,9 @@ public sealed class RecoveryTests
         await pair.A.JoinAsync(await pair.Cluster.AddHostAsync("a"));
         await pair.A.ConnectAsync();
         await pair.A.RecoverAsync("b", Memory(record));
-        Assert.Equal("record.unconfirmed", Assert.Single((await pair.Cluster.ReadAsync())!.Recovery!.Problems).Code);
+        var asked = Assert.Single((await pair.Cluster.ReadAsync())!.Recovery!.Problems);
+        Assert.Equal("record.unconfirmed", asked.Code);
+        Assert.StartsWith("If b was replaced", asked.Action);
         Assert.Null((await pair.Cluster.ConfirmRecordAsync("web", "a", record.Epoch)).Problem);
         Assert.Equal("web", GrainKey.NameOf(Assert.Single((await pair.B.DesiredAsync()).Modules).Module));
     }
