@@ -91,8 +91,6 @@ public sealed class ReplicationListener : IAsyncDisposable
                 connection = new LinkConnection(transport);
                 if (await RedeemAsync(connection.Stream, deadline.Token).ConfigureAwait(false) is { } grant)
                     accepted = await HearAsync(connection, grant.PeerHost, grant.Module, deadline.Token).ConfigureAwait(false);
-                else
-                    await connection.DisposeAsync().ConfigureAwait(false);
             }
             else
             {
@@ -103,12 +101,16 @@ public sealed class ReplicationListener : IAsyncDisposable
         catch (Exception e) when (e is IOException or SocketException or AuthenticationException or IdentityException or OperationCanceledException or ObjectDisposedException)
         {
             // Not authenticated, or gone, or too slow: nobody to answer.
-            if (connection is not null)
-                await connection.DisposeAsync().ConfigureAwait(false);
-            socket.Dispose();
         }
         finally
         {
+            if (accepted is null)
+            {
+                // Whatever was thrown: what the TLS library holds for the connection is not collected.
+                if (connection is not null)
+                    await connection.DisposeAsync().ConfigureAwait(false);
+                socket.Dispose();
+            }
             if (!_stopped.IsCancellationRequested)
                 _greeting.Release();
         }

@@ -126,13 +126,13 @@ public sealed partial class SourceMachine
         {
             case Step.Range:
                 if (over)
-                    return DropCopy(slot);
+                    return DropUndone(slot);
                 if (!_ledger.MayProceed(slot) || IsRepaired(operation.Object) || !IsStableEnoughToClip(operation.Purpose))
                     return false;
                 return Look(slot);
             case Step.Compare:
                 if (over)
-                    return operation.HashedHere && DropCopy(slot);
+                    return operation.HashedHere && DropUndone(slot);
                 return operation is { HashedHere: true, HashedThere: true } && Compared(slot);
             case Step.Send:
                 if (over)
@@ -307,6 +307,16 @@ public sealed partial class SourceMachine
         _resyncSentBytes += sentBytes;
         DropCopy(slot);
         CountCopied(coveredBytes, sentBytes);
+    }
+
+    /// <summary>Gives up a copy or comparison over a link that is gone, or that has no room. What stayed dirty is copied again; what a verify
+    /// has not compared is compared again if it goes on.</summary>
+    private bool DropUndone(int slot)
+    {
+        ref readonly var operation = ref _operations[slot];
+        if (operation.Purpose == Purpose.Verify && _verify.Running)
+            _verify.Closer!.Enqueue(new VerifyPart(operation.Object, operation.StartBytes, operation.EndBytes));
+        return DropCopy(slot);
     }
 
     /// <summary>Opens the range again.</summary>

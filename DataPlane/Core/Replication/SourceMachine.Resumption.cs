@@ -21,10 +21,11 @@ public sealed partial class SourceMachine
     private string _brokenBy = "";
     private long _resumeDueMs;
 
-    /// <summary>The session would be resumed if its link ended now: it is in sync, and nothing is under way that would have to begin again.</summary>
+    /// <summary>The session would be resumed if its link ended now: it is in sync, and nothing is under way that would have to begin again. A verify
+    /// that only compares asks again for what it had asked.</summary>
     public bool MayMoveLink =>
-        _phase == SessionPhase.Up && _peer == PeerPart.Member && _resync is ResyncStep.None or ResyncStep.Done && _copies == 0 && !_verify.Running
-        && !_quiescing && !_frozen && !_fault && _nowMs - _upMs >= _options.ResumeDeadlineMs && !RepairRuns();
+        _phase == SessionPhase.Up && _peer == PeerPart.Member && _resync is ResyncStep.None or ResyncStep.Done && _copies == 0
+        && _verify is not { Running: true, Repairs: true } && !_quiescing && !_frozen && !_fault && _nowMs - _upMs >= _options.ResumeDeadlineMs && !RepairRuns();
 
     private bool Resuming => _brokenLink != 0;
 
@@ -66,12 +67,17 @@ public sealed partial class SourceMachine
         return false;
     }
 
-    private void EndResuming() => (_brokenLink, _stream) = (0, Guid.Empty);
+    /// <summary>The stream does not go on, and what needs it ends.</summary>
+    private void EndResuming(string reason)
+    {
+        (_brokenLink, _stream) = (0, Guid.Empty);
+        EndVerify($"the session ended: {reason}");
+    }
 
     private void GiveUpResuming(string cause)
     {
         var reason = $"{_brokenBy}; and {cause}";
-        EndResuming();
+        EndResuming(reason);
         if (_greetingLink != 0)
             _effects.CloseLink(_greetingLink, reason, afterSending: false);
         (_greetingLink, _phase, _answer, _dialDueMs) = (0, SessionPhase.None, null, 0);

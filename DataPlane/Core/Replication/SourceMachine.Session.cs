@@ -301,7 +301,7 @@ public sealed partial class SourceMachine
         var holds = LeaveSession(reason);
         if (holds && byLink && TryBeginResuming(link, reason))
             return;
-        EndResuming();
+        EndResuming(reason);
         // A peer that comes up and fails again, with its disk full say, is not dialled any faster for it.
         if (_nowMs - _triedMs > PauseMsMax)
             _pauseMs = PauseMsMin;
@@ -319,7 +319,7 @@ public sealed partial class SourceMachine
         _waitingFor = reason;
         _changed = true;
         EndResync();
-        EndVerify($"the session ended: {reason}");
+        InterruptVerify();
         if (_peer == PeerPart.Member)
             return true;
         LosePeer();
@@ -330,7 +330,7 @@ public sealed partial class SourceMachine
     {
         _attached = false;
         _attempt++;
-        EndResuming();
+        EndResuming(reason);
         if (_greetingLink != 0)
             _effects.CloseLink(_greetingLink, reason, afterSending: false);
         (_greetingLink, _dialDueMs) = (0, 0);

@@ -9,6 +9,8 @@ namespace Pollux.DataPlane.Core.Replication;
 // difference is one. A range that differs is looked at again in smaller parts. The last range of a file reaches to infinity, so that nobody
 // makes the file longer meanwhile: there the sizes are compared. On request what differs is marked and copied in the direction that the
 // record names, from here to the peer; a tree that differs is made equal by a resync, for which the session ends (rule S7).
+//
+// A verify goes on with its session over another link (.Resumption): what was being compared when the link ended is compared again.
 public sealed partial class SourceMachine
 {
     private const int ComparisonsMax = 4;
@@ -70,9 +72,17 @@ public sealed partial class SourceMachine
         _changed = true;
     }
 
+    /// <summary>The link is gone. What was asked over it is asked again when the session goes on; else <see cref="EndVerify"/> follows.</summary>
+    private void InterruptVerify()
+    {
+        // A description that still runs here belongs to no batch any more: mutations may have had their turn when it ends.
+        _verify.Batch++;
+        LeaveEntries();
+    }
+
     private void AdvanceVerify()
     {
-        if (!_verify.Running || _stopping)
+        if (!_verify.Running || _stopping || _link == 0)
             return;
         if (_verify.WantsTree && _inLine == NobodyInLine)
         {
@@ -166,7 +176,7 @@ public sealed partial class SourceMachine
                 _verify.Closer!.Enqueue(part with { EndBytes = long.MaxValue });
             else if (Math.Min(here, there) is > 0 and var common)
                 _verify.Closer!.Enqueue(part with { EndBytes = part.OffsetBytes + common });
-            return part.IsOpen ? SizesDiffer(slot, part, here, there) : DropCopy(slot);
+            return part.IsOpen ? SizesDiffer(slot, part) : DropCopy(slot);
         }
         var lengthBytes = (long)here;
         var partBytes = lengthBytes > DirtyMap.BlockBytes ? DirtyMap.BlockBytes : VerifyPartBytesMin;
@@ -178,17 +188,26 @@ public sealed partial class SourceMachine
         return DropCopy(slot);
     }
 
-    private bool SizesDiffer(int slot, in VerifyPart part, int here, int there)
+    private bool SizesDiffer(int slot, in VerifyPart part)
     {
-        if (_verify.SizedObject != part.Object)
-            Found(new EntryDifference(part.Object, EntryAspects.Size));
-        _verify.SizedObject = part.Object;
-        Found(new ObjectRange(part.Object, part.OffsetBytes + Math.Min(here, there), Math.Abs(here - there)));
         if (!_verify.Repairs)
+        {
+            FoundSizes(slot);
             return DropCopy(slot);
+        }
         _operations[slot].Step = Step.Local;
         _effects.LocalStat(slot, part.Object);
         return true;
+    }
+
+    private void FoundSizes(int slot)
+    {
+        ref readonly var operation = ref _operations[slot];
+        var (here, there) = (operation.HashHere.HashedBytes, operation.HashThere.HashedBytes);
+        if (_verify.SizedObject != operation.Object)
+            Found(new EntryDifference(operation.Object, EntryAspects.Size));
+        _verify.SizedObject = operation.Object;
+        Found(new ObjectRange(operation.Object, operation.StartBytes + Math.Min(here, there), Math.Abs(here - there)));
     }
 
     private void Found(in ObjectRange range)
@@ -215,8 +234,14 @@ public sealed partial class SourceMachine
     private void SizeForVerify(int slot, int errno, long sizeBytes)
     {
         ref readonly var operation = ref _operations[slot];
-        if (errno != 0 || _stopping || operation.Link != _link || _link == 0 || !_verify.Running)
+        if (_stopping || operation.Link != _link || _link == 0 || !_verify.Running)
         {
+            DropUndone(slot);
+            return;
+        }
+        if (errno != 0)
+        {
+            FoundSizes(slot);
             DropCopy(slot);
             return;
         }
@@ -225,10 +250,10 @@ public sealed partial class SourceMachine
         MutationCodec.Write(cut, payload);
         if (!MaySend(payload.Length))
         {
-            _verify.Closer!.Enqueue(new VerifyPart(operation.Object, operation.StartBytes, operation.EndBytes));
-            DropCopy(slot);
+            DropUndone(slot);
             return;
         }
+        FoundSizes(slot);
         _effects.Send(_link, Number(-1, FrameKind.Mutation, payload.Length) with { Object = operation.Object }, payload);
         DropCopy(slot);
     }

@@ -14,4 +14,7 @@ internal unsafe interface ILinkLayer : IDisposable
     /// of which the socket's readiness would not tell.</returns>
     /// <exception cref="IOException">The connection has failed.</exception>
     int Receive(byte* buffer, int bytes);
+
+    /// <summary>The connection failed behind what was received last: the next <see cref="Receive"/> throws, and no readiness tells of it.</summary>
+    bool HoldsFailure => false;
 }

@@ -124,7 +124,7 @@ internal sealed unsafe class LinkChannel : ILoopSource, IDisposable
                 return false;
             }
             LastReceivedMs = Environment.TickCount64;
-            _more = got == wanted;
+            _more = got == wanted || _connection.Transport.HoldsFailure;
             if (_parting)
                 _start = _end = 0;
             else

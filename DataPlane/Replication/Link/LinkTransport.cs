@@ -38,6 +38,9 @@ internal sealed unsafe class LinkTransport : Stream
     /// <summary>See <see cref="ILinkLayer.Receive"/>.</summary>
     public int Receive(byte* buffer, int bytes) => _layer.Receive(buffer, bytes);
 
+    /// <summary>See <see cref="ILinkLayer.HoldsFailure"/>.</summary>
+    public bool HoldsFailure => _layer.HoldsFailure;
+
     /// <summary>Puts TLS above the socket.</summary>
     /// <param name="isTrusted">Judges the peer's certificate.</param>
     /// <exception cref="AuthenticationException">Not TLS 1.3, or a certificate that was refused, by one of the ends.</exception>

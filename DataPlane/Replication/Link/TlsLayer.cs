@@ -21,6 +21,7 @@ internal sealed unsafe class TlsLayer : ILinkLayer
     private readonly int _descriptor;
     private nint _ssl;
     private Exception? _unjudged;
+    private IOException? _failure;
     private long _records;
     private bool _owesWrite;
 
@@ -116,9 +117,13 @@ internal sealed unsafe class TlsLayer : ILinkLayer
         return sent;
     }
 
+    public bool HoldsFailure => _failure is not null;
+
     public int Receive(byte* buffer, int bytes)
     {
         ObjectDisposedException.ThrowIf(_ssl == 0, this);
+        if (_failure is not null)
+            throw _failure;
         var total = 0;
         while (total < bytes)
         {
@@ -131,13 +136,18 @@ internal sealed unsafe class TlsLayer : ILinkLayer
                     break;
                 continue;
             }
-            // What came before an end is taken first; the end comes again.
-            if (total > 0)
+            if (total == 0)
+                return Check(got, OpenSsl.ErrorWantRead) ? -1 : 0;
+            // What came before an end is taken first. A closed socket stays readable; a record that is not sound has been taken from it.
+            try
             {
-                OpenSsl.TakeErrors();
-                break;
+                Check(got, OpenSsl.ErrorWantRead);
             }
-            return Check(got, OpenSsl.ErrorWantRead) ? -1 : 0;
+            catch (IOException failure)
+            {
+                _failure = failure;
+            }
+            break;
         }
         return total;
     }

@@ -10,5 +10,7 @@ internal abstract unsafe class FilterLayer(ILinkLayer inner) : ILinkLayer
 
     public virtual int Receive(byte* buffer, int bytes) => inner.Receive(buffer, bytes);
 
-    public void Dispose() => inner.Dispose();
+    public bool HoldsFailure => inner.HoldsFailure;
+
+    public virtual void Dispose() => inner.Dispose();
 }

@@ -4,6 +4,7 @@ using System.Net.Sockets;
 using System.Security.Authentication;
 using System.Security.Cryptography.X509Certificates;
 using Pollux.DataPlane.Identity;
+using Pollux.DataPlane.Loop;
 using Pollux.DataPlane.Replication;
 using Pollux.Tests.Unit.Hosts;
 
@@ -214,6 +215,31 @@ public sealed class LinkTlsTests : IDisposable
         }
     }
 
+    [Fact]
+    public async Task An_unsound_record_behind_sound_ones_ends_the_link_without_another_readiness()
+    {
+        using var a = _authority.Host("c1/a");
+        using var b = _authority.Host("c1/b");
+        var (dialledSocket, acceptedSocket) = await RawSocketsAsync();
+        var (dialled, accepted) = (new LinkTransport(dialledSocket), new LinkTransport(acceptedSocket));
+        var accepting = new HostTls(b).AcceptLinkAsync(accepted, _deadline.Token).AsTask();
+        await new HostTls(a).DialLinkAsync(dialled, "c1/b", _deadline.Token);
+        await accepting;
+        // A whole record, behind which the receiver looks for more, and one that nobody has encrypted.
+        await dialled.WriteAsync(new byte[16 << 10], _deadline.Token);
+        byte[] unsound = [0x17, 0x03, 0x03, 0x00, 0x64, .. new byte[100]];
+        Assert.Equal(unsound.Length, dialledSocket.Send(unsound));
+        Assert.True(SpinWait.SpinUntil(() => acceptedSocket.Available >= (16 << 10) + unsound.Length, Patience));
+
+        using var buffers = new BufferPool(2);
+        using var channel = new LinkChannel(new LinkConnection(accepted), buffers, static _ => { });
+        Assert.True(channel.Receive());
+        Assert.True(channel.MayHoldMore);
+        Assert.False(channel.Receive());
+        Assert.Contains("bad record mac", channel.EndReason);
+        await dialled.DisposeAsync();
+    }
+
     public void Dispose()
     {
         _authority.Dispose();
@@ -254,12 +280,18 @@ public sealed class LinkTlsTests : IDisposable
 
     private static async Task<(LinkTransport Dialled, LinkTransport Accepted)> SocketsAsync()
     {
+        var (dialled, accepted) = await RawSocketsAsync();
+        return (new LinkTransport(dialled), new LinkTransport(accepted));
+    }
+
+    private static async Task<(Socket Dialled, Socket Accepted)> RawSocketsAsync()
+    {
         using var listener = new Socket(AddressFamily.InterNetwork, SocketType.Stream, ProtocolType.Tcp);
         listener.Bind(new IPEndPoint(IPAddress.Loopback, 0));
         listener.Listen(1);
         var dialled = new Socket(AddressFamily.InterNetwork, SocketType.Stream, ProtocolType.Tcp);
         await LinkConnection.ConnectAsync(dialled, listener.LocalEndPoint!, CancellationToken.None);
-        return (new LinkTransport(dialled), new LinkTransport(await listener.AcceptAsync()));
+        return (dialled, await listener.AcceptAsync());
     }
 
     private async Task EchoAsync(Stream from, Stream to, int bytes)

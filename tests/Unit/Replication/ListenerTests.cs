@@ -54,6 +54,25 @@ public class ListenerTests
     }
 
     [Fact]
+    public async Task A_connection_whose_greeting_ends_in_a_defect_of_this_host_is_closed()
+    {
+        var closed = new TaskCompletionSource();
+        await using var listener = new ReplicationListener(
+            new IPEndPoint(IPAddress.Loopback, 0),
+            (transport, _) =>
+            {
+                transport.Interpose(inner => new ClosingLayer(inner, closed));
+                return new ValueTask<string>("peer");
+            },
+            static _ => throw new InvalidOperationException("a defect"), TimeSpan.FromSeconds(3));
+        using var client = new TcpClient();
+        await client.ConnectAsync(listener.EndPoint);
+        await client.GetStream().WriteAsync(Hello());
+        await closed.Task.WaitAsync(ReplicationHost.Deadline);
+        Assert.Equal(0, await client.GetStream().ReadAsync(new byte[1]).AsTask().WaitAsync(ReplicationHost.Deadline));
+    }
+
+    [Fact]
     public async Task Sockets_use_cubic_and_no_delay()
     {
         await using var listener = Listen();
@@ -63,6 +82,15 @@ public class ListenerTests
         Assert.True(socket.NoDelay);
         if (File.ReadAllText("/proc/sys/net/ipv4/tcp_available_congestion_control").Contains("cubic"))
             Assert.Equal("cubic", SocketTuning.CongestionControl(socket));
+    }
+
+    private sealed class ClosingLayer(ILinkLayer inner, TaskCompletionSource closed) : FilterLayer(inner)
+    {
+        public override void Dispose()
+        {
+            base.Dispose();
+            closed.TrySetResult();
+        }
     }
 
     private static ReplicationListener Listen() => new(
