@@ -146,14 +146,35 @@ public sealed record DesiredModule(
     public string? WantedPrimary { get; init; }
 
     public long WantedEpoch { get; init; }
+
+    /// <summary>What the host that serves the module tests while its VM runs; absent: nothing. Hosts of earlier releases test nothing.</summary>
+    public ImmutableArray<CheckerMessage> Checkers
+    {
+        get;
+        init => field = value.IsDefault ? [] : value;
+    } = [];
 }
+
+/// <summary>A test of what runs in a module. A host that does not know the kind, or what is to follow, says so and does not test.</summary>
+/// <param name="Kind"><c>tcp</c>, <c>ping</c>, <c>guest</c> or <c>script</c>.</param>
+/// <param name="Target"><c>host:port</c>, an address, nothing, or the plain name of a script of the host's own.</param>
+/// <param name="EveryMs">From the end of one test to the next.</param>
+/// <param name="TimeoutMs">A test that has not ended by then has failed.</param>
+/// <param name="Failures">So many in a row, and <paramref name="Then"/> follows: <c>restart</c> or <c>move</c>.</param>
+/// <param name="GraceMs">After a start of the VM; failures do not count before.</param>
+public sealed record CheckerMessage(
+    string Name, string Kind, string? Target, long EveryMs, long TimeoutMs, int Failures, long GraceMs, string Then);
 
 /// <summary>What hosts keep to also while the control plane is away.</summary>
 /// <param name="FailoverOff">A secondary does not take over from a lost primary.</param>
 /// <param name="StaysDownAtBoot">A host that has booted does not run the module before the next start by command.</param>
 /// <param name="RestartsMax">A crashing VM is started again so often within the window.</param>
 /// <param name="StartPriority">1 first, 9 last.</param>
-public sealed record ModulePolicyMessage(bool FailoverOff, bool StaysDownAtBoot, int RestartsMax, long RestartWindowMs, int StartPriority);
+public sealed record ModulePolicyMessage(bool FailoverOff, bool StaysDownAtBoot, int RestartsMax, long RestartWindowMs, int StartPriority)
+{
+    /// <summary>Nothing is tested, and nothing follows.</summary>
+    public bool ChecksOff { get; init; }
+}
 
 /// <param name="Domain">libvirt's domain name.</param>
 /// <param name="DefinitionFile">File name of the domain XML inside the module's directory: it is replicated with the data.</param>
@@ -216,7 +237,18 @@ public sealed record ObservedModule(
     ImmutableArray<ObservedProblem> Problems, ImmutableArray<ModuleEvent> Events, ImmutableArray<CommandResult> CommandResults, ObservedVerify? Verify = null)
 {
     public const int EventsMax = 64;
+
+    /// <summary>What this host says of the module's checkers; null from a host of an earlier release, which tests nothing.</summary>
+    public ImmutableArray<ObservedChecker>? Checkers { get; init; }
 }
+
+/// <param name="State"><c>well</c>; <c>failing</c>: not often enough in a row yet; <c>unwell</c>: so often that something is to be done; <c>grace</c>: the VM
+/// has just started; <c>resting</c>: the VM does not run on this host, or waits for something that is not its fault; <c>off</c>: by the operator;
+/// <c>unable</c>: it cannot be tested, which counts as neither.</param>
+/// <param name="SinceUnixMs">When that began; failing and unwell count from the first failure.</param>
+/// <param name="Reason">Of the last test that was not well, or why it is not tested; empty if there is none.</param>
+/// <param name="Next">What follows, or what was done, in words.</param>
+public sealed record ObservedChecker(string Name, string State, long SinceUnixMs, int FailuresInRow, string Reason, string Next);
 
 /// <param name="ResyncSkippedBytes">Of what is done, found equal and not sent.</param>
 /// <param name="ResyncRemainingSeconds">At the present rate; null while there is none.</param>

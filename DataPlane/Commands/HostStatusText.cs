@@ -48,6 +48,8 @@ internal static class HostStatusText
                 output.WriteLine($"  {Resync(replication)}");
             if (module.Verify is { } verify)
                 PrintVerify(verify, output);
+            foreach (var checker in module.Checkers ?? [])
+                output.WriteLine($"  checker {checker.Name}: {checker.State}{(checker.FailuresInRow > 0 ? $", {checker.FailuresInRow} failures in a row" : "")}{(checker.Reason.Length > 0 ? $": {checker.Reason}" : "")}; next: {checker.Next}");
             foreach (var problem in module.Problems)
             {
                 output.WriteLine($"  problem {problem.Code}: {problem.Title}");

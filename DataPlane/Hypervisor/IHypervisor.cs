@@ -33,6 +33,9 @@ public interface IHypervisor : IAsyncDisposable
     /// answers.</summary>
     Task<string?> DiskErrorsAsync(string domain, CancellationToken cancel);
 
+    /// <summary>Whether the guest's agent answers. Done: it does. Refused: it does not, or there is no way to it; the text tells which, in libvirt's words.</summary>
+    Task<HypervisorAnswer> PingGuestAsync(string domain, TimeSpan timeout, CancellationToken cancel);
+
     Task<DomainStatus> LookAsync(string domain, CancellationToken cancel);
 
     /// <summary>The process that executes the domain now, or null if there is certainly none. Does not ask the hypervisor's daemon.</summary>

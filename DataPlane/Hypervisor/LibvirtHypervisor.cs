@@ -1,4 +1,5 @@
 using System.Collections.Concurrent;
+using System.Globalization;
 using System.Text.RegularExpressions;
 
 namespace Pollux.DataPlane.Hypervisor;
@@ -82,6 +83,14 @@ public sealed partial class LibvirtHypervisor : IHypervisor
         var result = await RunAsync(["domblkerror", domain], null, Quick, cancel).ConfigureAwait(false);
         var said = OneLine(result.Output);
         return result.ExitCode == 0 && said.Contains(": ", StringComparison.Ordinal) ? said : null;
+    }
+
+    /// <summary>libvirt counts whole seconds, and answers within them; only if it does not, the call is ended.</summary>
+    public Task<HypervisorAnswer> PingGuestAsync(string domain, TimeSpan timeout, CancellationToken cancel)
+    {
+        var seconds = Math.Max(1, (int)Math.Ceiling(timeout.TotalSeconds));
+        return CallAsync(["qemu-agent-command", domain, "--timeout", seconds.ToString(CultureInfo.InvariantCulture), """{"execute":"guest-ping"}"""], null,
+            TimeSpan.FromSeconds(seconds) + Quick, cancel);
     }
 
     public async Task<DomainStatus> LookAsync(string domain, CancellationToken cancel)

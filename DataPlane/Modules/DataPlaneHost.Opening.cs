@@ -1,4 +1,5 @@
 using System.Net.Sockets;
+using Pollux.DataPlane.Checkers;
 using Pollux.DataPlane.Core.Roles;
 using Pollux.DataPlane.Fuse;
 using Pollux.DataPlane.Guard;
@@ -169,6 +170,7 @@ public sealed partial class DataPlaneHost : IModuleMaker
             Guard = _guard,
             Starts = _starts,
             Fencing = _fencing,
+            Probe = new HostProbe(desired.Module, desired.Vm?.Domain, _hypervisor, Path.Combine(_options.DataDirectory, HostProbe.ScriptDirectory)),
             HostProblems = _fencing.Problems,
             Links = this,
             DescribeFallback = DescribeFallback,

@@ -115,7 +115,7 @@ public sealed partial class ModuleRuntime
                 _options.Links.Changed();
                 break;
             case RoleEffect.CheckAnswered answered:
-                _history.Add($"checker.{Word(answered.Answer)}", $"{answered.Checker}, {Word(answered.Action)}: {answered.Text}", _traces.TraceId);
+                _checkers.Answered(answered, _traces.TraceId);
                 break;
             case RoleEffect.RoleChanged changed:
                 _history.Add("role.changed",

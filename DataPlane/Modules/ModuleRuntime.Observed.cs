@@ -23,7 +23,10 @@ public sealed partial class ModuleRuntime
         return new ObservedModule(
             Module, view.Role.ToString().ToUpperInvariant(), view.Ready, view.DataState.ToString(), ToMessage(view.Record), view.Code, view.Cause,
             BootClock.ToWall(view.SinceMs).ToUnixTimeMilliseconds(), _workload?.State, replication, preparation, Problems(view, status, verify),
-            _history.Events, _history.Results, verify);
+            _history.Events, _history.Results, verify)
+        {
+            Checkers = _checkers.Observe(),
+        };
     }
 
     internal static RecordMessage ToMessage(AuthorityRecord record) => new(record.Incarnation, record.Epoch, record.Primary, record.InSync) { Declared = record.Declared };
@@ -89,6 +92,7 @@ public sealed partial class ModuleRuntime
                 ModulePreparation.OutsideAction(_options.Directories[0])));
         }
 
+        problems.AddRange(_checkers.Problems());
         problems.AddRange(_options.HostProblems());
         problems.AddRange(ModuleVerify.Problems(Module, verify));
         return problems.ToImmutable();

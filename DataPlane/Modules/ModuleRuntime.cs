@@ -1,4 +1,6 @@
 using System.Collections.Concurrent;
+using System.Collections.Immutable;
+using Pollux.DataPlane.Checkers;
 using Pollux.DataPlane.Core.Roles;
 using Pollux.DataPlane.Fuse;
 using Pollux.DataPlane.Hypervisor;
@@ -37,6 +39,7 @@ public sealed partial class ModuleRuntime : IReplicationEvents, IAsyncDisposable
     private readonly WorkloadRunner? _workload;
     private readonly IReplicationEngine _engine;
     private readonly ModuleVerify _verify;
+    private readonly ModuleCheckers _checkers;
     private readonly Thread _thread;
     private readonly TaskCompletionSource _workloadOff = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private volatile RoleView _view;
@@ -84,6 +87,7 @@ public sealed partial class ModuleRuntime : IReplicationEvents, IAsyncDisposable
             };
         }
 
+        _checkers = new ModuleCheckers(options.Module, options.Probe, () => _workload?.Hold is not null, OnUnwell, OnWorkloadNoted, options.NowMs);
         options.Front.Failed += OnFrontFailed;
         RoleMetrics.Add(options.Module, () =>
             new RoleReading(_view.Role, _view.Ready, _view.Record.Epoch, _view.LeaseUntilMs, _workload?.State));
@@ -100,6 +104,9 @@ public sealed partial class ModuleRuntime : IReplicationEvents, IAsyncDisposable
     public void Start() => _thread.Start();
 
     public void Put(RoleInput input) => _inputs.Put(input);
+
+    /// <summary>What is tested from now on; those that are as before go on.</summary>
+    public void SetCheckers(ImmutableArray<CheckerMessage> checkers) => _checkers.Set(checkers);
 
     /// <summary>The state when everything that was put in before has been taken.</summary>
     public Task<LocalState> RecallAsync()
@@ -152,6 +159,7 @@ public sealed partial class ModuleRuntime : IReplicationEvents, IAsyncDisposable
         _inputs.Close();
         _thread.Join();
         _options.Starts?.Ended(Module);
+        await _checkers.DisposeAsync().ConfigureAwait(false);
         if (_workload is { } workload)
         {
             var leaseMs = Math.Max(0, _view.LeaseUntilMs == long.MaxValue ? long.MaxValue : _view.LeaseUntilMs - _options.NowMs());
@@ -221,6 +229,12 @@ public sealed partial class ModuleRuntime : IReplicationEvents, IAsyncDisposable
         _options.Links.Changed();
     }
 
+    private void OnUnwell(RoleInput.Unwell unwell)
+    {
+        if (!_leaving)
+            Put(unwell);
+    }
+
     private void OnFrontFailed(string reason)
     {
         if (!_leaving)
@@ -247,6 +261,7 @@ public sealed partial class ModuleRuntime : IReplicationEvents, IAsyncDisposable
             }
 
             TellStarts();
+            _checkers.Follow(_view);
             effects.Clear();
             if (input is RoleInput.Tick && _recalls.TryRemove(input, out var recall))
                 recall.TrySetResult(_machine.State);

@@ -1,4 +1,5 @@
 using System.Collections.Immutable;
+using Pollux.DataPlane.Checkers;
 using Pollux.DataPlane.Core.Roles;
 using Pollux.DataPlane.Fencing;
 using Pollux.DataPlane.Guard;
@@ -49,6 +50,9 @@ public sealed record ModuleRuntimeOptions
 
     /// <summary>The host's order of VM starts; null: each starts at once.</summary>
     public StartGate? Starts { get; init; }
+
+    /// <summary>How checkers test; by default nothing can be tested.</summary>
+    public IProbe Probe { get; init; } = NoProbe.Instance;
 
     public IHostFencing Fencing { get; init; } = NoFencing.Instance;
 

@@ -51,6 +51,7 @@ internal sealed class ModuleSlot(string module, string self, IModuleMaker maker)
         if (_runtime is { } runtime)
         {
             runtime.Put(Wish(desired));
+            runtime.SetCheckers(desired.Checkers);
             // A command is the primary's; the other host reads it in the same order and leaves it alone.
             if (desired.Command is { } command && KindOf(command) is { } kind && desired.Record.Primary == self)
                 runtime.Put(new RoleInput.Command(command.OperationId, kind));
@@ -69,7 +70,7 @@ internal sealed class ModuleSlot(string module, string self, IModuleMaker maker)
             ? new ModulePolicy
             {
                 FailoverOff = policy.FailoverOff, StaysDownAtBoot = policy.StaysDownAtBoot, RestartsMax = policy.RestartsMax,
-                RestartWindowMs = policy.RestartWindowMs, StartPriority = policy.StartPriority,
+                RestartWindowMs = policy.RestartWindowMs, StartPriority = policy.StartPriority, ChecksOff = policy.ChecksOff,
             }
             : null,
         Starts = desired.Starts,

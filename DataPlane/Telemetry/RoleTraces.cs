@@ -159,6 +159,12 @@ public sealed class RoleTraces : IDisposable
             case RoleEffect.SetEpoch:
                 EndResync(nowMs, null);
                 break;
+            case RoleEffect.CheckAnswered { Action: CheckAction.Move, Answer: CheckAnswer.Begun }:
+                BeginRoot("swap", nowMs, nowMs);
+                break;
+            case RoleEffect.CheckAnswered { Answer: CheckAnswer.Done or CheckAnswer.GivenUp } checker when _root?.OperationName == "swap":
+                EndRoot(nowMs, checker.Answer == CheckAnswer.Done ? null : checker.Text);
+                break;
             case RoleEffect.CommandDone done when _root?.OperationName == "swap":
                 EndRoot(nowMs, done.Succeeded ? null : done.Reason);
                 break;

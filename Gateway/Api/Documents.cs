@@ -60,9 +60,22 @@ public sealed record ResyncLimitsDocument(long BytesPerSecondMin, long BytesPerS
 /// <param name="StartPriority">1 first, 9 last.</param>
 /// <param name="Preferred">Host to which the module goes back by itself; empty in a request: none any more.</param>
 /// <param name="FailbackHoldMs">So long the pair has to be whole before.</param>
+/// <param name="Checkers">False: nothing is tested by the module's checkers, and nothing follows.</param>
 public sealed record PolicyDocument(
     bool? Failover = null, bool? StartAtBoot = null, int? Restarts = null, long? RestartWindowMs = null, int? StartPriority = null,
-    string? Preferred = null, long? FailbackHoldMs = null);
+    string? Preferred = null, long? FailbackHoldMs = null, bool? Checkers = null);
+
+/// <summary>A test of what runs in a module; see docs/operations.md. In a request, what is left out has its default.</summary>
+/// <param name="Kind"><c>tcp</c>, <c>ping</c>, <c>guest</c> or <c>script</c>.</param>
+/// <param name="Target"><c>host:port</c>, an address, nothing, or the plain name of a script of the host's own.</param>
+/// <param name="EveryMs">From the end of one test to the next; 10 s.</param>
+/// <param name="TimeoutMs">A test that has not ended by then has failed; 3 s.</param>
+/// <param name="Failures">So many in a row, and <paramref name="Then"/> follows; 3.</param>
+/// <param name="GraceMs">After a start of the VM, in which failures do not count; 60 s.</param>
+/// <param name="Then"><c>restart</c>, also if left out, or <c>move</c>.</param>
+public sealed record CheckerDocument(
+    string? Name = null, string? Kind = null, string? Target = null, long? EveryMs = null, long? TimeoutMs = null, int? Failures = null,
+    long? GraceMs = null, string? Then = null);
 
 /// <param name="Host">The host that shall be the primary, or for <c>second</c> the secondary.</param>
 /// <param name="OperationId">Repeat it to repeat the request; made by the server if left out.</param>
@@ -86,6 +99,8 @@ public sealed record ModuleDocument(
     ImmutableArray<string> Directories, ResyncLimitsDocument? ResyncLimits = null, VerifyDocument? Verify = null)
 {
     public PolicyDocument Policy { get; init; } = new();
+
+    public ImmutableArray<CheckerDocument> Checkers { get; init; } = [];
 
     /// <summary>By the last start: the host that shall become the primary; null: either, or it has become so.</summary>
     public string? WantedPrimary { get; init; }
@@ -142,4 +157,8 @@ public sealed record RecordStatus(long Epoch, string? Primary, ImmutableArray<st
 public sealed record ModuleHostStatus(
     string Host, string Role, bool Ready, string DataState, string Code, string Cause, long SinceUnixMs, string? VmState,
     RecordStatus? Record, ReplicationReport? Replication, ImmutableArray<Problem> Problems, ImmutableArray<EventReport> Events, long AsOfUnixMs,
-    VerifyReport? Verify = null);
+    VerifyReport? Verify = null)
+{
+    /// <summary>What the host says of the module's checkers; null from a host that has said nothing of them, and tests nothing.</summary>
+    public ImmutableArray<CheckerReport>? Checkers { get; init; }
+}

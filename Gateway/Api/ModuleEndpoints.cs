@@ -47,8 +47,9 @@ internal static class ModuleEndpoints
             .WithSummary("Takes the secondary out of the in-sync set and has it compared and resynced as a whole; the VM runs on. Its end, when that is certain to follow, stands in the module.")
             .Produces<CommandAccepted>(StatusCodes.Status202Accepted).Refuses();
         ForceEndpoints.Map(module);
+        CheckerEndpoints.Map(module);
         module.MapPut("/policy", SetPolicyAsync)
-            .WithSummary("Sets failover, start at boot, limit of restarts, start priority, preferred primary; what is left out stays as it is.").Produces<PolicyDocument>().Refuses();
+            .WithSummary("Sets failover, start at boot, checkers, limit of restarts, start priority, preferred primary; what is left out stays as it is.").Produces<PolicyDocument>().Refuses();
         module.MapPost("/verify", VerifyAsync)
             .WithSummary("Compares both copies while the module runs; repairs what differs on request, from the primary to the secondary. Progress and outcome stand in the module.")
             .Produces<CommandAccepted>(StatusCodes.Status202Accepted).Refuses();
@@ -175,14 +176,14 @@ internal static class ModuleEndpoints
     {
         if (Grain(cluster, module, grains) is not { } grain) return NoSuch(cluster, module);
         var change = new PolicyChange(
-            !policy.Failover, !policy.StartAtBoot, policy.Restarts, policy.RestartWindowMs, policy.StartPriority, policy.Preferred, policy.FailbackHoldMs);
+            !policy.Failover, !policy.StartAtBoot, policy.Restarts, policy.RestartWindowMs, policy.StartPriority, policy.Preferred, policy.FailbackHoldMs, !policy.Checkers);
         return (await grain.SetPolicyAsync(change)).Problem is { } problem
             ? ProblemResults.Of(problem)
             : Results.Ok(StatusReader.Policy((await grain.ReadAsync()).Spec!.PolicyInForce));
     }
 
-    private static IMirrorModuleGrain? Grain(string cluster, string module, IGrainFactory grains) =>
+    internal static IMirrorModuleGrain? Grain(string cluster, string module, IGrainFactory grains) =>
         GrainKey.TryParse(GrainKey.Of(cluster, module), out _, out _) ? grains.GetGrain<IMirrorModuleGrain>(GrainKey.Of(cluster, module)) : null;
 
-    private static IResult NoSuch(string cluster, string module) => ProblemResults.Of(Problems.ModuleUnknown(GrainKey.Of(cluster, module)));
+    internal static IResult NoSuch(string cluster, string module) => ProblemResults.Of(Problems.ModuleUnknown(GrainKey.Of(cluster, module)));
 }

@@ -22,10 +22,10 @@ internal static class ProblemResults
 
     private static int StatusOf(string code) => code switch
     {
-        "cluster.unknown" or "host.unknown" or "module.unknown" => StatusCodes.Status404NotFound,
+        "cluster.unknown" or "host.unknown" or "module.unknown" or "checker.unknown" => StatusCodes.Status404NotFound,
         "name.invalid" or "cluster.detection" or "cluster.modules-max" or "cluster.link" or "module.directory-invalid" or "module.directories-max"
             or "module.directories-overlap" or "module.vm-invalid" or "module.definition-invalid" or "verify.limit" or "resync.limits"
-            or "policy.range" or "policy.preferred" or "place.foreign" => StatusCodes.Status400BadRequest,
+            or "policy.range" or "checker.range" or "checker.target" or "checker.word" or "policy.preferred" or "place.foreign" => StatusCodes.Status400BadRequest,
         _ => StatusCodes.Status409Conflict,
     };
 }

@@ -37,13 +37,14 @@ internal sealed class StatusReader(IGrainFactory grains, TimeProvider time)
             Verify(view, hosts))
         {
             Policy = Policy(spec.PolicyInForce),
+            Checkers = [.. spec.CheckersInForce.Select(CheckerEndpoints.ToDocument)],
             WantedPrimary = Name(view.Wanted?.Host),
             FailbackWaits = view.FailbackWaits,
         };
     }
 
     internal static PolicyDocument Policy(ModulePolicy policy) => new(
-        !policy.FailoverOff, !policy.StaysDownAtBoot, policy.RestartsMax, policy.RestartWindowMs, policy.StartPriority, policy.Preferred, policy.FailbackHoldMs);
+        !policy.FailoverOff, !policy.StaysDownAtBoot, policy.RestartsMax, policy.RestartWindowMs, policy.StartPriority, policy.Preferred, policy.FailbackHoldMs, !policy.ChecksOff);
 
     private static VerifyDocument? Verify(ModuleView view, HostView[] hosts)
     {
@@ -97,7 +98,10 @@ internal sealed class StatusReader(IGrainFactory grains, TimeProvider time)
         if (host.Connected && said is not null)
             return new ModuleHostStatus(
                 name, said.Role, said.Ready, said.DataState, said.Code, said.Cause, said.SinceUnixMs, said.VmState, Record(said.Record),
-                said.Replication, said.Problems, said.Events, host.LastSeenUnixMs, said.Verify);
+                said.Replication, said.Problems, said.Events, host.LastSeenUnixMs, said.Verify)
+            {
+                Checkers = said.Checkers,
+            };
         var cause = host.Connected ? "The host has not reported on this module yet."
             : said is null ? "The host is not connected to the control plane."
             : $"The host is not connected to the control plane. At {Clock(host.LastSeenUnixMs)} it said {said.Role}, {said.DataState}.";

@@ -27,6 +27,7 @@ internal static class ModuleCommands
         PlaceCommands.MakeSecond(),
         ForceCommand.Make(),
         PolicyCommands.Make(),
+        CheckerCommands.Make(),
         WaitCommand.Make(),
         Command("delete", "Forgets a stopped module; its data stays on both hosts.", DeleteAsync, null),
         VerifyCommands.MakeVerify(),

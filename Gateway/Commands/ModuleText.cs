@@ -21,6 +21,7 @@ internal static class ModuleText
             foreach (var problem in host.Problems) text.Append(ProblemText.Of(problem, "      "));
         }
         text.Append(CultureInfo.InvariantCulture, $"    policy: {PolicyCommands.Tell(module.Policy)}\n");
+        foreach (var checker in module.Checkers) text.Append(CheckerCommands.Tell(module, checker, "    "));
         if (module.WantedPrimary is { } wanted) text.Append(CultureInfo.InvariantCulture, $"    wanted as primary: {wanted}\n");
         if (module.FailbackWaits is { } waits) text.Append(CultureInfo.InvariantCulture, $"    failback: {waits}\n");
         if (module.ResyncLimits is { } limits)

@@ -91,10 +91,12 @@ internal static class ProtocolMapping
         Starts = order.Starts,
         WantedPrimary = order.Wanted?.Host,
         WantedEpoch = order.Wanted?.Epoch ?? 0,
+        Checkers = [.. order.Spec.CheckersInForce.Select(checker => new CheckerMessage(
+            checker.Name, checker.Kind, checker.Target, checker.EveryMs, checker.TimeoutMs, checker.Failures, checker.GraceMs, checker.Then))],
     };
 
     private static ModulePolicyMessage ToMessage(ModulePolicy policy) =>
-        new(policy.FailoverOff, policy.StaysDownAtBoot, policy.RestartsMax, policy.RestartWindowMs, policy.StartPriority);
+        new(policy.FailoverOff, policy.StaysDownAtBoot, policy.RestartsMax, policy.RestartWindowMs, policy.StartPriority) { ChecksOff = policy.ChecksOff };
 
     private static RecordMessage ToMessage(RecordView record) => new(record.Incarnation, record.Epoch, record.Primary, record.InSync) { Declared = record.Declared };
 
@@ -110,7 +112,14 @@ internal static class ProtocolMapping
             List(module.Problems, "problems", ToProblem),
             List(module.Events, "events", e => new EventReport(e.UnixMs, Text(e.Kind, "kind"), Need(e.Text, "text"), e.TraceId)),
             List(module.CommandResults, "commandResults", r => new CommandReport(r.OperationId, r.Succeeded, Need(r.Reason, "reason"))),
-            module.Verify is { } verify ? ToReport(verify) : null);
+            module.Verify is { } verify ? ToReport(verify) : null)
+        {
+            Checkers = module.Checkers is { } checkers
+                ? List(checkers, "checkers", checker => new CheckerReport(
+                    Text(checker.Name, "checkers[].name"), Text(checker.State, "checkers[].state"), checker.SinceUnixMs, checker.FailuresInRow,
+                    Need(checker.Reason, "checkers[].reason"), Need(checker.Next, "checkers[].next")))
+                : null,
+        };
     }
 
     private static RecordView ToView(RecordMessage record) => new(

@@ -46,7 +46,11 @@ public sealed record ModuleReport(
     [property: Id(11)] ImmutableArray<Problem> Problems,
     [property: Id(12)] ImmutableArray<EventReport> Events,
     [property: Id(13)] ImmutableArray<CommandReport> CommandResults,
-    [property: Id(14)] VerifyReport? Verify = null);
+    [property: Id(14)] VerifyReport? Verify = null)
+{
+    /// <summary>What the host says of the module's checkers; null from a host of an earlier release, which tests nothing.</summary>
+    [Id(30)] public ImmutableArray<CheckerReport>? Checkers { get; init; }
+}
 
 /// <summary>The arbiter's record as seen by its reader.</summary>
 /// <param name="Primary">Grain key of a host, or null before the first start.</param>

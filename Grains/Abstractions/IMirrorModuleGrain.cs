@@ -43,6 +43,13 @@ public interface IMirrorModuleGrain : IGrainWithStringKey
     [Alias("SetPolicy")]
     Task<Outcome> SetPolicyAsync(PolicyChange change);
 
+    /// <summary>Adds a checker, or changes the one of this name.</summary>
+    [Alias("SetChecker")]
+    Task<Outcome> SetCheckerAsync(Checker checker);
+
+    [Alias("RemoveChecker")]
+    Task<Outcome> RemoveCheckerAsync(string name);
+
     /// <summary>Orders the primary to compare both copies while the module runs; one verify at a time. Its progress and outcome are in the hosts'
     /// reports under the same id.</summary>
     /// <param name="repair">What differs on the secondary is made equal to the primary.</param>
@@ -102,6 +109,11 @@ public sealed record ModuleSpec(
 
     /// <summary>Null in specs of earlier versions: see <see cref="PolicyInForce"/>.</summary>
     [Id(5)] public ModulePolicy? Policy { get; init; }
+
+    /// <summary>Null in specs of earlier versions: see <see cref="CheckersInForce"/>.</summary>
+    [Id(30)] public ImmutableArray<Checker>? Checkers { get; init; }
+
+    [JsonIgnore] public ImmutableArray<Checker> CheckersInForce => Checkers is { IsDefault: false } checkers ? checkers : [];
 
     [JsonIgnore] public ModulePolicy PolicyInForce => Policy ?? ModulePolicy.Default;
 

@@ -25,6 +25,9 @@ public sealed record ModulePolicy
     /// <summary>Name of the host inside the cluster to which the module goes back by itself; null: no failback.</summary>
     [Id(5)] public string? Preferred { get; init; }
     [Id(6)] public long FailbackHoldMs { get; init; } = FailbackHoldMsDefault;
+
+    /// <summary>Maintenance: nothing is tested by the module's checkers, and nothing follows.</summary>
+    [Id(7)] public bool ChecksOff { get; init; }
 }
 
 /// <summary>What is to be set anew; null leaves what there is.</summary>
@@ -33,7 +36,7 @@ public sealed record ModulePolicy
 public sealed record PolicyChange(
     [property: Id(0)] bool? FailoverOff = null, [property: Id(1)] bool? StaysDownAtBoot = null, [property: Id(2)] int? RestartsMax = null,
     [property: Id(3)] long? RestartWindowMs = null, [property: Id(4)] int? StartPriority = null, [property: Id(5)] string? Preferred = null,
-    [property: Id(6)] long? FailbackHoldMs = null);
+    [property: Id(6)] long? FailbackHoldMs = null, [property: Id(7)] bool? ChecksOff = null);
 
 /// <summary>The host that shall become primary by a start, while the record is at this epoch.</summary>
 /// <param name="Host">Grain key.</param>

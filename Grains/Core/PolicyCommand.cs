@@ -36,6 +36,7 @@ public static class PolicyCommand
         StartPriority = change.StartPriority ?? policy.StartPriority,
         Preferred = change.Preferred is null ? policy.Preferred : change.Preferred.Length == 0 ? null : change.Preferred,
         FailbackHoldMs = change.FailbackHoldMs ?? policy.FailbackHoldMs,
+        ChecksOff = change.ChecksOff ?? policy.ChecksOff,
     };
 
     /// <summary>For the history; empty if nothing changed.</summary>
@@ -44,6 +45,7 @@ public static class PolicyCommand
         var said = new List<string>();
         if (before.FailoverOff != after.FailoverOff) said.Add($"failover {OnOff(!after.FailoverOff)}");
         if (before.StaysDownAtBoot != after.StaysDownAtBoot) said.Add($"start at boot {OnOff(!after.StaysDownAtBoot)}");
+        if (before.ChecksOff != after.ChecksOff) said.Add($"checkers {OnOff(!after.ChecksOff)}");
         if ((before.RestartsMax, before.RestartWindowMs) != (after.RestartsMax, after.RestartWindowMs))
             said.Add($"{after.RestartsMax} restarts within {after.RestartWindowMs / 1_000} s");
         if (before.StartPriority != after.StartPriority) said.Add($"start priority {after.StartPriority}");

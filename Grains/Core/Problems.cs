@@ -148,6 +148,25 @@ public static class Problems
     public static Problem PolicyPreferred(string host) => new(
         "policy.preferred", "The preferred primary is not a host of the cluster", NothingChanged, $"{Shorten(host)} is not in the cluster.", "Name one of its two hosts, or none.");
 
+    public static Problem CheckerRange(string what, long value, long min, long max) => new(
+        "checker.range", "Not a checker", NothingChanged, $"{value} for {what} is not between {min} and {max}.", "Give a value in that range.");
+
+    public static Problem CheckerTarget(string kind, string target) => new(
+        "checker.target", "This cannot be tested", NothingChanged, $"'{Shorten(target)}' is no target of a checker of the kind {kind}.",
+        "tcp takes HOST:PORT, ping an address or a name, script the plain name of a file in checkers.d of the host's data directory, guest nothing.");
+
+    public static Problem CheckerWord(string what, string word) => new(
+        "checker.word", "Not a checker", NothingChanged, $"'{Shorten(word)}' is no {what}.", "The kinds are tcp, ping, guest and script; what follows is restart or move.");
+
+    public static Problem CheckerLimit(string module, int max) => new(
+        "checker.limit", "Too many checkers", NothingChanged, $"{module} has {max} checkers, which are the most.", "Remove one first, or test several things in one script.");
+
+    public static Problem CheckerUnknown(string module, string name) => new(
+        "checker.unknown", "No such checker", NothingChanged, $"{module} has no checker {Shorten(name)}.", $"See which it has: pollux module checker list {module}.");
+
+    public static Problem CheckerNoVm(string module) => new(
+        "checker.no-vm", "There is nothing to check", NothingChanged, $"{module} has no VM: nothing of it runs that could be restarted or moved.", "Add checkers to modules with a VM.");
+
     public static Problem PlaceForeign(string module, string host) => new(
         "place.foreign", "Not a host of the module's cluster", NothingChanged, $"{Shorten(host)} does not mirror {module}.", "Name one of its two hosts: pollux module show " + module + ".");
 

@@ -103,6 +103,35 @@ public sealed class PlacementTests(ControlPlaneHost host) : IClassFixture<Contro
     }
 
     [Fact]
+    public async Task Checkers_are_part_of_the_spec_added_changed_removed_and_bounded()
+    {
+        var pair = await host.PairAsync();
+        var module = await pair.ModuleAsync();
+        var web = new Checker("web", "tcp", "192.0.2.1:80", 10_000, 3_000, 3, 60_000, Checker.Restart);
+        var bare = await (await host.PairAsync()).ModuleAsync(spec: Pair.Spec(domain: null));
+        Assert.Equal("checker.no-vm", (await bare.SetCheckerAsync(web)).Problem!.Code);
+        Assert.Null((await module.SetCheckerAsync(web)).Problem);
+        Assert.Null((await module.SetCheckerAsync(web)).Problem); // Repeated: the same.
+        Assert.Null((await module.SetCheckerAsync(web with { Name = "agent", Kind = "guest", Target = "" })).Problem);
+        Assert.Null((await module.SetCheckerAsync(web with { Then = Checker.Move })).Problem);
+        Assert.Equal(["web", "agent"], Assert.Single((await pair.B.DesiredAsync()).Modules).Spec.CheckersInForce.Select(checker => checker.Name));
+        Assert.Equal(Checker.Move, (await module.ReadAsync()).Spec!.CheckersInForce[0].Then);
+        foreach (var (wrong, code) in new[]
+        {
+            (web with { Name = "Not a name" }, "name.invalid"), (web with { Kind = "http" }, "checker.word"), (web with { Then = "reboot" }, "checker.word"),
+            (web with { Target = "192.0.2.1" }, "checker.target"), (web with { Kind = "script", Target = "/bin/sh" }, "checker.target"),
+            (web with { Kind = "ping", Target = "-f x" }, "checker.target"), (web with { EveryMs = 1 }, "checker.range"), (web with { Failures = 0 }, "checker.range"),
+        })
+            Assert.Equal(code, (await module.SetCheckerAsync(wrong)).Problem!.Code);
+        for (var number = 2; number < CheckerCommand.CountMax; number++)
+            Assert.Null((await module.SetCheckerAsync(web with { Name = $"web{number}" })).Problem);
+        Assert.Equal("checker.limit", (await module.SetCheckerAsync(web with { Name = "one-more" })).Problem!.Code);
+        Assert.Null((await module.RemoveCheckerAsync("web")).Problem);
+        Assert.Equal("checker.unknown", (await module.RemoveCheckerAsync("web")).Problem!.Code);
+        Assert.Equal(10, (await module.ReadAsync()).History.Count(entry => entry.Change == "checker"));
+    }
+
+    [Fact]
     public async Task A_module_goes_back_to_its_preferred_primary_once_the_pair_was_whole_for_the_hold_time()
     {
         var (pair, module, record) = await MirroredAsync();

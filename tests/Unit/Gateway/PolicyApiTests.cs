@@ -35,6 +35,48 @@ public sealed class PolicyApiTests(RunningServer server) : IClassFixture<Running
     }
 
     [Fact]
+    public async Task A_checker_reaches_both_hosts_and_is_shown_with_what_each_of_them_says()
+    {
+        var (cluster, a, b) = await server.PairAsync();
+        using (a)
+        using (b)
+        {
+            await new SessionTests(server).CreateModuleAsync(cluster, a, b, vm: "web");
+            var key = $"{cluster}/web";
+            Assert.Equal(0, (await server.CommandAsync("module", "checker", "add", key, "http", "--tcp", "192.0.2.1:80", "--every", "5s", "--failures", "2", "--then", "move")).Code);
+            var wanted = new CheckerMessage("http", "tcp", "192.0.2.1:80", 5_000, 3_000, 2, 60_000, "move");
+            var told = await a.ReceiveAsync<DesiredState>(state => state.Modules is [var module] && module.Checkers.SequenceEqual([wanted]));
+            await b.ReceiveAsync<DesiredState>(state => state.Modules is [var module] && module.Checkers.SequenceEqual([wanted]));
+            var observed = SessionClient.Observe(told.Modules[0]);
+            await a.SendAsync(new ObservedState(told.Version, true,
+                [observed with { Checkers = [new ObservedChecker("http", "failing", 1_000, 1, "No connection.", "After 1 more failures.")] }]));
+            await b.SendAsync(new ObservedState(told.Version, true, [observed]));
+            var shown = "";
+            using (var patience = new CancellationTokenSource(TimeSpan.FromSeconds(60)))
+            {
+                while (!shown.Contains("a: failing", StringComparison.Ordinal) || !shown.Contains("b: NOT TESTED", StringComparison.Ordinal))
+                {
+                    Assert.False(patience.IsCancellationRequested, shown);
+                    shown = (await server.CommandAsync("module", "checker", "list", key)).Output;
+                }
+            }
+
+            Assert.Contains("1 failures in a row: No connection. After 1 more failures.", shown, StringComparison.Ordinal);
+            Assert.Contains("earlier release", shown, StringComparison.Ordinal);
+
+            Assert.Contains("checkers OFF", (await server.CommandAsync("module", "policy", key, "--checkers", "off")).Output, StringComparison.Ordinal);
+            await a.ReceiveAsync<DesiredState>(state => state.Modules is [{ Policy.ChecksOff: true }]);
+            var refused = await server.CommandAsync("module", "checker", "add", key, "sh", "--script", "../../bin/sh");
+            Assert.Equal(1, refused.Code);
+            Assert.Contains("checker.target", refused.Error, StringComparison.Ordinal);
+            Assert.Equal(0, (await server.CommandAsync("module", "checker", "remove", key, "http")).Code);
+            Assert.Contains("checker.unknown", (await server.CommandAsync("module", "checker", "remove", key, "http")).Error, StringComparison.Ordinal);
+            await a.ReceiveAsync<DesiredState>(state => state.Modules is [{ Checkers.IsEmpty: true }]);
+            Assert.Contains("The operator removed the checker http.", (await server.CommandAsync("module", "show", key)).Output, StringComparison.Ordinal);
+        }
+    }
+
+    [Fact]
     public async Task A_start_on_a_named_host_is_told_to_both_hosts_and_a_full_resync_to_the_primary()
     {
         var (cluster, a, b) = await server.PairAsync();

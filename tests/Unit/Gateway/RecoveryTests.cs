@@ -85,7 +85,10 @@ public sealed class RecoveryTests
     [Fact]
     public void Specs_and_policies_come_back_from_a_host_as_they_were_given()
     {
-        var spec = new ModuleSpec("/vms/web", "a", new VmDefinition("web", "web.xml"), new ResyncPolicy(1, 2)) { FurtherDirectories = ["/logs/web"] };
+        var spec = new ModuleSpec("/vms/web", "a", new VmDefinition("web", "web.xml"), new ResyncPolicy(1, 2))
+        {
+            FurtherDirectories = ["/logs/web"], Checkers = [new Checker("http", "tcp", "192.0.2.1:80", 10_000, 3_000, 3, 60_000, Checker.Move)],
+        };
         var policy = new ClusterPolicy(2_500, 7, LinkSecurity.Plaintext);
         var order = new DesiredModule("c/web", HostProtocol.ModulePhase.Active, "/vms/web", null, "c/a", 2_500, true, new RecordMessage(Guid.Empty, 0, null, []), null)
         {
@@ -101,7 +104,8 @@ public sealed class RecoveryTests
         var told = Assert.Single(memory.Modules).Spec;
         Assert.Equal("c/b", memory.Modules[0].Record!.Declared);
         Assert.Equal(spec.Directories.ToArray(), told.Directories.ToArray());
-        Assert.Equal(spec with { FurtherDirectories = told.FurtherDirectories }, told);
+        Assert.Equal(spec.CheckersInForce.ToArray(), told.CheckersInForce.ToArray());
+        Assert.Equal(spec with { FurtherDirectories = told.FurtherDirectories, Checkers = told.Checkers }, told);
 
         // An order of an earlier release has no text: what the host itself needs is there.
         var earlier = RecoveryMapping.ToMemory(recovered with { ClusterText = null, Modules = [new RecoveredModule(order with { SpecText = null, Vm = new VmSpec("web", "w.xml") }, null, "x")] });

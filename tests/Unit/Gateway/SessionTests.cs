@@ -245,9 +245,9 @@ public sealed class SessionTests(RunningServer server) : IClassFixture<RunningSe
     }
 
     /// <returns>The new module's record.</returns>
-    internal async Task<RecordMessage> CreateModuleAsync(string cluster, SessionClient a, SessionClient b)
+    internal async Task<RecordMessage> CreateModuleAsync(string cluster, SessionClient a, SessionClient b, string? vm = null)
     {
-        var creation = server.Http.PostAsJsonAsync($"/api/v1/clusters/{cluster}/modules", new { name = "web", directory = "/vms/web", primary = "a" });
+        var creation = server.Http.PostAsJsonAsync($"/api/v1/clusters/{cluster}/modules", new { name = "web", directory = "/vms/web", primary = "a", vm });
         await a.AcceptAsync();
         await b.AcceptAsync();
         Assert.Equal(HttpStatusCode.Created, (await creation).StatusCode);

@@ -56,6 +56,8 @@ internal sealed class FakeHypervisor : IHypervisor
 
     public Task<HypervisorAnswer> ResumeAsync(string domain, CancellationToken cancel) => Do("resume", domain, DomainState.Running);
 
+    public Task<HypervisorAnswer> PingGuestAsync(string domain, TimeSpan timeout, CancellationToken cancel) => Do("ping-guest", domain, null);
+
     /// <summary>What the domain's disks say.</summary>
     public string? DiskErrors { get; set; }
 

@@ -9,6 +9,7 @@ using Pollux.DataPlane.Replication;
 using Pollux.DataPlane.Telemetry;
 using Pollux.DataPlane.Volumes;
 using Pollux.HostProtocol;
+using Pollux.Tests.Unit.Checkers;
 
 namespace Pollux.Tests.Unit.Hosts;
 
@@ -24,6 +25,7 @@ public sealed class ModuleRuntimeTests : IAsyncDisposable
     private readonly string _directory = Directory.CreateTempSubdirectory("pollux-runtime-").FullName;
     private readonly FakeHypervisor _hypervisor = new();
     private readonly FakeGuard _guard = new();
+    private readonly FakeProbe _probe = new();
     private readonly ConcurrentQueue<string> _steps = new();
     private readonly Guid _incarnation = Guid.NewGuid();
     private readonly Surroundings _around;
@@ -57,6 +59,7 @@ public sealed class ModuleRuntimeTests : IAsyncDisposable
             Guard = _guard,
             Links = _around,
             Starts = _starts,
+            Probe = _probe,
             NowMs = () => Interlocked.Read(ref _nowMs),
         });
         _around.Runtime = _runtime;
@@ -78,6 +81,41 @@ public sealed class ModuleRuntimeTests : IAsyncDisposable
         Assert.Contains("takeover.asked", kinds);
         Assert.Contains("vm.started", kinds);
         Assert.NotNull(observed.Events.Last(entry => entry.Kind == "vm.started").TraceId);
+    }
+
+    [Fact]
+    public async Task A_checker_that_fails_restarts_the_vm_and_does_not_while_checkers_are_off_or_the_vm_is_paused_by_somebody()
+    {
+        _runtime.SetCheckers([new CheckerMessage("web", "tcp", "192.0.2.1:80", 1_000, 500, 2, 0, "restart"), new CheckerMessage("odd", "http", "x", 1_000, 500, 1, 0, "restart")]);
+        await RunAloneAsync();
+        await UntilAsync(() => Checker().State == "well", "well");
+        Assert.Equal("unable", _runtime.Observe(null).Checkers!.Value.Single(one => one.Name == "odd").State);
+        Assert.Contains(_runtime.Observe(null).Problems, one => one.Code == "checker.unable");
+
+        _runtime.Put(new RoleInput.Desired(true) { Policy = new ModulePolicy { ChecksOff = true } });
+        await UntilAsync(() => Checker().State == "off", "off");
+        _probe.Fault = "no answer";
+        var tests = _probe.Tests;
+        await AdvanceAsync(10_000, 100);
+        Assert.Equal(tests, _probe.Tests);
+
+        _hypervisor.Set("vm1", DomainState.Paused);
+        await UntilAsync(() => _runtime.Observe(null).Problems.Any(one => one.Code == "vm.paused-by-others"), "paused by others");
+        _runtime.Put(new RoleInput.Desired(true) { Policy = ModulePolicy.Default });
+        await UntilAsync(() => Checker().State == "grace", "not off");
+        await AdvanceAsync(5_000, 100);
+        Assert.Equal(tests, _probe.Tests);
+        Assert.DoesNotContain("shutdown vm1", _hypervisor.Calls);
+
+        _hypervisor.Set("vm1", DomainState.Running);
+        await UntilAsync(() => _runtime.Observe(null).Events.Any(one => one.Kind == "checker.begun"), "the restart");
+        _probe.Fault = null;
+        await UntilAsync(() => _runtime.Observe(null).Events.Any(one => one.Kind == "checker.done"), "its end");
+        await UntilAsync(() => Checker().State == "well", "well again");
+        Assert.Equal(DomainState.Running, _hypervisor.Get("vm1"));
+        Assert.Contains(_runtime.Observe(null).Events, one => one.Kind == "checker.unwell" && one.Text.Contains("no answer", StringComparison.Ordinal));
+
+        ObservedChecker Checker() => _runtime.Observe(null).Checkers!.Value.Single(one => one.Name == "web");
     }
 
     [Fact]

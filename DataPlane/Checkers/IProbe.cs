@@ -1,0 +1,11 @@
+using Pollux.DataPlane.Core.Checkers;
+
+namespace Pollux.DataPlane.Checkers;
+
+/// <summary>Makes one test.</summary>
+public interface IProbe
+{
+    /// <summary>Ends within the timeout of the checker, whatever is tested; leaves nothing open.</summary>
+    /// <exception cref="OperationCanceledException">By <paramref name="cancel"/>.</exception>
+    Task<CheckResult> TestAsync(CheckerSpec checker, CancellationToken cancel);
+}
