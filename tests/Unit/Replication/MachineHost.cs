@@ -149,8 +149,14 @@ internal sealed class MachineHost(string name, MachinePairClock clock) : IEngine
 
     public void Accept(MachineLink link, Hello hello)
     {
+        // It may have crashed since it was dialled.
+        if (Replica is null)
+        {
+            link.Break("nobody follows here");
+            return;
+        }
         Link = link;
-        Replica!.Accepted(link.NumberAt(this), hello);
+        Replica.Accepted(link.NumberAt(this), hello);
     }
 
     private RecoveredMarks Recover(ResyncPart part)
