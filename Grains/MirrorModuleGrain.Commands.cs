@@ -152,6 +152,7 @@ public sealed partial class MirrorModuleGrain
     private Problem? NotActive() => _state.Value.Phase switch
     {
         not ModulePhase.None when Recovering => Problems.ClusterRecovering(GrainKey.ClusterOf(Key)),
+        not ModulePhase.None when Forgotten => Problems.RecordOlder(Key),
         ModulePhase.Active => null,
         ModulePhase.Preparing => Problems.ModulePreparing(Key),
         _ => Problems.ModuleUnknown(Key),

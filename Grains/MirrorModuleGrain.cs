@@ -72,6 +72,7 @@ public sealed partial class MirrorModuleGrain : Grain, IMirrorModuleGrain
         {
             Wanted = WantedNow(state),
             FailbackWaits = _failbackWaits is { Length: > 0 } waits ? waits : null,
+            Forgotten = Forgotten,
         });
     }
 
@@ -79,7 +80,11 @@ public sealed partial class MirrorModuleGrain : Grain, IMirrorModuleGrain
     /// resolves by asking again with the same id.</summary>
     private async Task<ArbitrationResult> DecideAsync(ArbitrationCall call)
     {
+        Hear(call.RecordIncarnation, call.ExpectedEpoch);
+        await LookAgainAsync();
         var state = _state.Value;
+        if (Forgotten)
+            return new ArbitrationResult(false, null, "The database is older than the record of a host: it was restored, and nobody has declared it.") { Undecided = true };
         if (Recovering)
             return new ArbitrationResult(false, null, "The control plane was restored; the record is not recovered from the hosts' reports yet.") { Undecided = true };
         if (state is not { Phase: ModulePhase.Active, Record: { } record })
