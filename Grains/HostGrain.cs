@@ -133,6 +133,11 @@ public sealed partial class HostGrain : Grain, IHostGrain
     public async Task<DesiredAnswer> DesiredAsync(Guid sessionId)
     {
         if (Standing(sessionId) is var standing and not SessionStanding.Current) return new DesiredAnswer(standing, null);
+        if (await _generation.IsSupersededAsync())
+        {
+            LogSuperseded(Key);
+            return new DesiredAnswer(SessionStanding.Current, null);
+        }
         var known = await ReadClusterAsync();
         if (known is { Recovery: not null } || (known is null && _generation.Number > 0))
             return new DesiredAnswer(SessionStanding.Current, null) { Recover = _generation.Number };
@@ -218,6 +223,9 @@ public sealed partial class HostGrain : Grain, IHostGrain
             _vmsTold[module.Module] = (state, module.Record.Epoch);
         }
     }
+
+    [LoggerMessage(Level = LogLevel.Error, Message = "The database was declared restored while this server ran: nothing is granted or ordered here. Stop and start it. host={Host}")]
+    private partial void LogSuperseded(string host);
 
     [LoggerMessage(Level = LogLevel.Information, Message = "Host joined host={Host}")]
     private partial void LogJoined(string host);

@@ -40,7 +40,8 @@ public sealed partial class MirrorModuleGrain : Grain, IMirrorModuleGrain
     {
         var started = _time.GetTimestamp();
         using var span = ControlPlaneTelemetry.StartArbitration(Key, call.Change, call.By, call.TraceParent);
-        var result = await DecideAsync(call);
+        var result = await _generation.IsSupersededAsync() ? Superseded : await DecideAsync(call);
+        if (result.Granted && await _generation.IsSupersededAsync()) result = Superseded;
         var outcome = result.Granted ? "granted" : "refused";
         span?.SetTag("pollux.outcome", outcome).SetTag("pollux.epoch", result.Record?.Epoch).SetTag("pollux.reason", result.Reason);
         ControlPlaneTelemetry.Arbitrated(call.Change, outcome, _time.GetElapsedTime(started));
@@ -75,6 +76,8 @@ public sealed partial class MirrorModuleGrain : Grain, IMirrorModuleGrain
             Forgotten = Forgotten,
         });
     }
+
+    private static ArbitrationResult Superseded => new(false, null, Problems.ControlSuperseded.Cause) { Undecided = true };
 
     /// <summary>The answer leaves after the write. If the write fails the exception leaves instead: an unknown outcome, which the host
     /// resolves by asking again with the same id.</summary>

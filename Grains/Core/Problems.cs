@@ -237,6 +237,11 @@ public static class Problems
         $"The control plane was declared restored, and {(silent.Count > 0 ? string.Join(" and ", silent) : $"not every host of {cluster}")} has not reported since.",
         "See to it that pollux-host runs on both hosts and reaches the server; they report by themselves.");
 
+    public static readonly Problem ControlSuperseded = new(
+        "control.superseded", "This server runs since before the restore", NothingGranted,
+        "The database was declared restored while this server ran; what it remembers is older.",
+        "Stop it and start it again: systemctl restart pollux-server. See docs/runbooks/restore-from-backup.md.");
+
     public static Problem RecordOlder(string module) => DatabaseOlder($"A host has a later epoch of the record of {module} than the database.");
 
     public static Problem OrdersOlder(string host) => DatabaseOlder($"{host} has later orders than the database ever gave out.");

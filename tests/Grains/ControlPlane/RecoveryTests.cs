@@ -212,6 +212,34 @@ public sealed class RecoveryTests
         Assert.Equal(2, (await pair.A.DesiredAsync()).Modules.Length);
     }
 
+    [Fact]
+    public async Task A_server_that_was_not_stopped_for_a_restore_grants_and_orders_nothing_once_the_restore_is_declared()
+    {
+        await using var own = await StartAsync();
+        var pair = await Pair.CreateAsync(() => own.Grains);
+        await pair.ModuleAsync();
+        var record = await MirroredAsync(pair);
+        var module = pair.Module("web");
+        await own.DeclareElsewhereAsync();
+
+        var exclude = pair.Call(pair.A, "exclude", record);
+        var refused = await module.ArbitrateAsync(exclude);
+        Assert.Equal((false, true, (RecordView?)null), (refused.Granted, refused.Undecided, refused.Record));
+        Assert.Equal(record, (await module.ReadAsync()).Record);
+        // Nor a look: it would show an incarnation that is past.
+        Assert.Null((await module.ArbitrateAsync(pair.Call(pair.B, "look", record))).Record);
+        Assert.Equal((null, null), ((await pair.A.AnswerAsync()).Desired, (await pair.A.AnswerAsync()).Recover));
+        Assert.Equal("control.superseded", (await module.DeleteAsync()).Problem?.Code);
+
+        await own.RestartAsync();
+        await pair.A.ConnectAsync();
+        await pair.B.ConnectAsync();
+        await pair.A.RecoverAsync("b", Memory(record));
+        await pair.B.RecoverAsync("a", Memory(record));
+        var recovered = (await pair.Module("web").ReadAsync()).Record!;
+        Assert.Equal((record.Epoch + 1, record.Primary), (recovered.Epoch, recovered.Primary));
+    }
+
     /// <summary>Without the authority's keys hosts join anew, into a cluster that an operator has made again.</summary>
     [Fact]
     public async Task Hosts_that_join_a_cluster_made_again_after_a_declared_loss_are_asked_before_they_are_told_anything()
