@@ -15,6 +15,9 @@ internal sealed class DurableState<T>(IPersistentState<T> storage, Action deacti
 
     public bool Exists => storage.RecordExists;
 
+    /// <summary>Takes what is stored now, for a turn that no write can be under way in.</summary>
+    public Task ReadAgainAsync() => storage.ReadStateAsync();
+
     public Task SaveAsync(T next) => StoreAsync(next, storage.WriteStateAsync);
 
     public Task ClearAsync() => StoreAsync(new T(), storage.ClearStateAsync);

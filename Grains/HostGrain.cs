@@ -31,6 +31,7 @@ public sealed partial class HostGrain : Grain, IHostGrain
     private IHostSessionObserver? _observer;
     private HostReport _report = new(0, false, []);
     private long _heardUnixMs;
+    private bool _ahead;
     private DesiredHost? _desired;
     private ImmutableDictionary<string, Ordered> _ordered = ImmutableDictionary<string, Ordered>.Empty;
     private readonly Dictionary<string, (string? State, long Epoch)> _vmsTold = [];
@@ -87,6 +88,10 @@ public sealed partial class HostGrain : Grain, IHostGrain
         var joined = _state.Exists ? _state.Value : new HostState { PublicKeyHash = session.PublicKeyHash };
         if (joined.PublicKeyHash is null) return Outcome.Refused(Problems.HostNotJoined(Key));
         if (joined.PublicKeyHash != session.PublicKeyHash) return Outcome.Refused(Problems.HostKeyForeign(Key));
+        // A version is stored before it is given out. A host that has a later one has it from a database that is newer than this: it was restored and
+        // nobody has said so. What it would be told might be to release modules of which this database does not know.
+        _ahead = session.DesiredVersion > joined.DesiredVersion && joined.Generation == _generation.Number && _state.Exists;
+        if (_ahead) LogAhead(Key, session.DesiredVersion, joined.DesiredVersion);
         var addresses = new HostAddresses(session.PeerAddress, session.ReplicationAddress) { Networks = session.Networks };
         var moved = joined.Addresses != addresses;
         await _state.SaveAsync(joined with
@@ -94,8 +99,9 @@ public sealed partial class HostGrain : Grain, IHostGrain
             Addresses = addresses,
             LastSeenUnixMs = NowUnixMs,
             // A restored database has given out fewer versions than the host has seen: none may be given out again with another meaning.
-            DesiredVersion = Math.Max(joined.DesiredVersion, session.DesiredVersion),
+            DesiredVersion = _ahead ? joined.DesiredVersion : Math.Max(joined.DesiredVersion, session.DesiredVersion),
             DesiredFingerprint = session.DesiredVersion > joined.DesiredVersion ? "" : joined.DesiredFingerprint,
+            Generation = _generation.Number,
         });
         (_session, _observer, _heardUnixMs) = (session, observer, NowUnixMs);
         LogConnected(Key, session.Incarnation);
@@ -116,6 +122,9 @@ public sealed partial class HostGrain : Grain, IHostGrain
         if (Standing(sessionId) is var standing and not SessionStanding.Current) return standing;
         (_report, _heardUnixMs) = (report, NowUnixMs);
         await TellVmsAsync(report);
+        foreach (var module in report.Modules)
+            if (_desired?.Modules.FirstOrDefault(order => order.Module == module.Module)?.Record is { } ordered && ordered.Epoch < module.Record.Epoch)
+                await GrainFactory.GetGrain<IMirrorModuleGrain>(module.Module).HeardAsync(module.Record);
         if (_heardUnixMs - _state.Value.LastSeenUnixMs >= LastSeenSavedEveryMs)
             await _state.SaveAsync(_state.Value with { LastSeenUnixMs = _heardUnixMs });
         return SessionStanding.Current;
@@ -124,9 +133,15 @@ public sealed partial class HostGrain : Grain, IHostGrain
     public async Task<DesiredAnswer> DesiredAsync(Guid sessionId)
     {
         if (Standing(sessionId) is var standing and not SessionStanding.Current) return new DesiredAnswer(standing, null);
+        if (await _generation.IsSupersededAsync())
+        {
+            LogSuperseded(Key);
+            return new DesiredAnswer(SessionStanding.Current, null);
+        }
         var known = await ReadClusterAsync();
         if (known is { Recovery: not null } || (known is null && _generation.Number > 0))
             return new DesiredAnswer(SessionStanding.Current, null) { Recover = _generation.Number };
+        if (_ahead) return new DesiredAnswer(SessionStanding.Current, null);
         if (known is not { } cluster) return new DesiredAnswer(SessionStanding.Superseded, null);
 
         var peer = PeerKey(cluster);
@@ -159,6 +174,7 @@ public sealed partial class HostGrain : Grain, IHostGrain
         Connected && _report.PeerReachable, _state.Value.DesiredVersion, _report.DesiredVersion, _report.Modules)
     {
         Networks = Connected ? _report.Networks : [],
+        Ahead = Connected && _ahead,
     });
 
     public Task<HostAddresses> ReadAddressesAsync() => Task.FromResult(_state.Value.Addresses);
@@ -208,8 +224,14 @@ public sealed partial class HostGrain : Grain, IHostGrain
         }
     }
 
+    [LoggerMessage(Level = LogLevel.Error, Message = "The database was declared restored while this server ran: nothing is granted or ordered here. Stop and start it. host={Host}")]
+    private partial void LogSuperseded(string host);
+
     [LoggerMessage(Level = LogLevel.Information, Message = "Host joined host={Host}")]
     private partial void LogJoined(string host);
+
+    [LoggerMessage(Level = LogLevel.Error, Message = "The host has a later version of its orders than the database: was it restored without --restored? host={Host} has={Has} database={Stored}")]
+    private partial void LogAhead(string host, long has, long stored);
 
     [LoggerMessage(Level = LogLevel.Warning, Message = "Host taken back after a loss of the database, by its certificate host={Host}")]
     private partial void LogAdopted(string host);

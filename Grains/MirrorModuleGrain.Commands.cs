@@ -147,11 +147,12 @@ public sealed partial class MirrorModuleGrain
     /// <summary>A module that is recovered takes no command before its whole cluster is: its hosts get no orders until then, and what was deleted
     /// would come back from their reports.</summary>
     private async Task<Problem?> NotTakingAsync() =>
-        NotActive() ?? (_generation.Number > 0 && await Cluster.ReadAsync() is { Recovery: not null } ? Problems.ClusterRecovering(GrainKey.ClusterOf(Key)) : null);
+        await _generation.IsSupersededAsync() ? Problems.ControlSuperseded : NotActive() ?? (_generation.Number > 0 && await Cluster.ReadAsync() is { Recovery: not null } ? Problems.ClusterRecovering(GrainKey.ClusterOf(Key)) : null);
 
     private Problem? NotActive() => _state.Value.Phase switch
     {
         not ModulePhase.None when Recovering => Problems.ClusterRecovering(GrainKey.ClusterOf(Key)),
+        not ModulePhase.None when Forgotten => Problems.RecordOlder(Key),
         ModulePhase.Active => null,
         ModulePhase.Preparing => Problems.ModulePreparing(Key),
         _ => Problems.ModuleUnknown(Key),

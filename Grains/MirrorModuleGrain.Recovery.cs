@@ -11,6 +11,31 @@ public sealed partial class MirrorModuleGrain
     /// <summary>What is stored is memory of another generation: of an earlier one after a restore; of a later one in a silo that was not stopped for it.</summary>
     private bool Recovering => _state.Value.Phase != ModulePhase.None && _state.Value.Generation != _generation.Number;
 
+    /// <summary>The latest epoch that a host was heard to have. Lost with the activation; hosts report every few seconds.</summary>
+    private (Guid Incarnation, long Epoch) _heard;
+
+    /// <summary>A change is stored before it is answered, so no host can be ahead, but of a database that has been put back.</summary>
+    private bool Forgotten => !Recovering && _state.Value.Record is { } record && _heard.Incarnation == record.Incarnation && _heard.Epoch > record.Epoch;
+
+    public Task HeardAsync(RecordView record)
+    {
+        Hear(record.Incarnation, record.Epoch);
+        return Task.CompletedTask;
+    }
+
+    private void Hear(Guid incarnation, long epoch)
+    {
+        if (incarnation != _heard.Incarnation || epoch > _heard.Epoch) _heard = (incarnation, epoch);
+    }
+
+    /// <summary>What this activation has in memory may be what another one has changed since: that is no loss.</summary>
+    private async Task LookAgainAsync()
+    {
+        if (!Forgotten) return;
+        await _state.ReadAgainAsync();
+        if (Forgotten) LogForgot(Key, _heard.Epoch, _state.Value.Record!.Epoch);
+    }
+
     public async Task<ModuleRecovered> RecoverAsync(ModuleRecovery recovery)
     {
         var state = _state.Value;
@@ -59,6 +84,9 @@ public sealed partial class MirrorModuleGrain
             },
             "recovered", recovery.Confirmed?.By ?? OperatorContext.Default, step.Cause);
     }
+
+    [LoggerMessage(Level = LogLevel.Error, Message = "A host has a later record than the database: was it restored without --restored? Nothing is decided module={Module} host={HostEpoch} database={Epoch}")]
+    private partial void LogForgot(string module, long hostEpoch, long epoch);
 
     [LoggerMessage(Level = LogLevel.Warning, Message = "Module forgotten after a restore: no host has it module={Module}")]
     private partial void LogForgotten(string module);

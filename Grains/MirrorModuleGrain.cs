@@ -40,7 +40,8 @@ public sealed partial class MirrorModuleGrain : Grain, IMirrorModuleGrain
     {
         var started = _time.GetTimestamp();
         using var span = ControlPlaneTelemetry.StartArbitration(Key, call.Change, call.By, call.TraceParent);
-        var result = await DecideAsync(call);
+        var result = await _generation.IsSupersededAsync() ? Superseded : await DecideAsync(call);
+        if (result.Granted && await _generation.IsSupersededAsync()) result = Superseded;
         var outcome = result.Granted ? "granted" : "refused";
         span?.SetTag("pollux.outcome", outcome).SetTag("pollux.epoch", result.Record?.Epoch).SetTag("pollux.reason", result.Reason);
         ControlPlaneTelemetry.Arbitrated(call.Change, outcome, _time.GetElapsedTime(started));
@@ -72,14 +73,21 @@ public sealed partial class MirrorModuleGrain : Grain, IMirrorModuleGrain
         {
             Wanted = WantedNow(state),
             FailbackWaits = _failbackWaits is { Length: > 0 } waits ? waits : null,
+            Forgotten = Forgotten,
         });
     }
+
+    private static ArbitrationResult Superseded => new(false, null, Problems.ControlSuperseded.Cause) { Undecided = true };
 
     /// <summary>The answer leaves after the write. If the write fails the exception leaves instead: an unknown outcome, which the host
     /// resolves by asking again with the same id.</summary>
     private async Task<ArbitrationResult> DecideAsync(ArbitrationCall call)
     {
+        Hear(call.RecordIncarnation, call.ExpectedEpoch);
+        await LookAgainAsync();
         var state = _state.Value;
+        if (Forgotten)
+            return new ArbitrationResult(false, null, "The database is older than the record of a host: it was restored, and nobody has declared it.") { Undecided = true };
         if (Recovering)
             return new ArbitrationResult(false, null, "The control plane was restored; the record is not recovered from the hosts' reports yet.") { Undecided = true };
         if (state is not { Phase: ModulePhase.Active, Record: { } record })

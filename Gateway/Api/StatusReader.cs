@@ -66,7 +66,12 @@ internal sealed class StatusReader(IGrainFactory grains, TimeProvider time)
                 .OrderBy(module => module.Name, StringComparer.Ordinal)],
             LinkText.Of(cluster.Policy.Link))
         {
-            Problems = cluster.Recovery?.Problems ?? [],
+            Problems =
+            [
+                .. cluster.Recovery?.Problems ?? [],
+                .. modules.Where(module => module.Forgotten).Select(module => Problems.RecordOlder(module.Module)),
+                .. hosts.Where(host => host.Ahead).Select(host => Problems.OrdersOlder(host.Host)),
+            ],
         };
     }
 

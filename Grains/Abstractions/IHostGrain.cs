@@ -163,4 +163,7 @@ public sealed record HostView(
 {
     /// <summary>As in <see cref="HostReport.Networks"/>; empty of a host that is away.</summary>
     [Id(9)] public ImmutableArray<NetworkReport> Networks { get; init; } = [];
+
+    /// <summary>It knows more than the database, which so has been restored without a declaration: it gets no orders.</summary>
+    [Id(10)] public bool Ahead { get; init; }
 }

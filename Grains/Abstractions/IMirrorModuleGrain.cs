@@ -90,6 +90,11 @@ public interface IMirrorModuleGrain : IGrainWithStringKey
     [Alias("ReadOrder"), AlwaysInterleave]
     Task<ModuleOrder?> ReadOrderAsync();
 
+    /// <summary>A host has this record stored. One that is later than the module's own shows that the database was restored and nobody has said so: then
+    /// nothing is decided any more.</summary>
+    [Alias("Heard"), AlwaysInterleave]
+    Task HeardAsync(RecordView record);
+
     [Alias("Read"), AlwaysInterleave]
     Task<ModuleView> ReadAsync();
 }
@@ -221,6 +226,9 @@ public sealed record ModuleView(
 
     /// <summary>Why a module with a preferred primary is not there; null if it is, or has none.</summary>
     [Id(21)] public string? FailbackWaits { get; init; }
+
+    /// <summary>The database has forgotten changes of the record; nothing is decided until the restore is declared.</summary>
+    [Id(40)] public bool Forgotten { get; init; }
 
     public const int HistoryMax = 128;
     public const int CommandEndsMax = 8;

@@ -24,7 +24,7 @@ public static class JoinTokens
         if (state.TokenUsedBy == publicKeyHash) return (null, state);
         if (state.TokenUsedBy is not null) return (Problems.TokenRefused(host, "It has been used already."), state);
         if (nowUnixMs >= state.TokenExpiresUnixMs) return (Problems.TokenRefused(host, "It expired an hour after it was issued."), state);
-        return (null, state with { TokenUsedBy = publicKeyHash, PublicKeyHash = publicKeyHash });
+        return (null, state with { TokenUsedBy = publicKeyHash, PublicKeyHash = publicKeyHash, Generation = HostState.NotCompared });
     }
 
     private static string Hash(string secret) => Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(secret)));

@@ -256,6 +256,20 @@ public static class Problems
         $"The control plane was declared restored, and {(silent.Count > 0 ? string.Join(" and ", silent) : $"not every host of {cluster}")} has not reported since.",
         "See to it that pollux-host runs on both hosts and reaches the server; they report by themselves.");
 
+    public static readonly Problem ControlSuperseded = new(
+        "control.superseded", "This server runs since before the restore", NothingGranted,
+        "The database was declared restored while this server ran; what it remembers is older.",
+        "Stop it and start it again: systemctl restart pollux-server. See docs/runbooks/restore-from-backup.md.");
+
+    public static Problem RecordOlder(string module) => DatabaseOlder($"A host has a later epoch of the record of {module} than the database.");
+
+    public static Problem OrdersOlder(string host) => DatabaseOlder($"{host} has later orders than the database ever gave out.");
+
+    private static Problem DatabaseOlder(string seen) => new(
+        "database.older", "The database is older than the hosts", NothingGranted,
+        $"{seen} The database was restored from a backup, or failed over to a standby that was not synchronous, and nobody has said so.",
+        "Declare it: stop the server, start it once with --restored. See docs/runbooks/restore-from-backup.md.");
+
     public static Problem ClusterForeignPeer(string cluster, string host, string peer) => new(
         "cluster.recovery-conflict", "The hosts do not agree on who the pair is", NothingGranted,
         $"{cluster}/{host} says that its peer is {peer}; the cluster has two other hosts already.",

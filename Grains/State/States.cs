@@ -69,6 +69,12 @@ public sealed record HostState
 
     /// <summary>Of the desired state with that version; another one gets the next version.</summary>
     [Id(7)] public string DesiredFingerprint { get; init; } = "";
+
+    /// <summary>The newest generation in which <see cref="DesiredVersion"/> was compared with what the host has.</summary>
+    [Id(8)] public long Generation { get; init; }
+
+    /// <summary>A host that has just joined may have orders of another installation.</summary>
+    public const long NotCompared = -1;
 }
 
 [GenerateSerializer, Immutable, Alias("pollux.MirrorModuleState")]

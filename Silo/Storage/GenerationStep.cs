@@ -10,7 +10,7 @@ using Pollux.Grains.State;
 namespace Pollux.Silo.Storage;
 
 /// <summary>Reads the generation of the control plane before the silo takes calls, and begins a new one if the database was declared restored.</summary>
-/// <remarks>One silo declares, while no other runs: those that run go by the generation they read at their start. A crash may come after the write, and
+/// <remarks>One silo declares, while no other runs: one that runs finds out when it is asked for something, and grants nothing any more. A crash may come after the write, and
 /// the declaration be repeated: each is a generation of its own, and what was recovered before is recovered again from the hosts' reports.</remarks>
 internal sealed partial class GenerationStep(IServiceProvider services, ControlGeneration generation, ILogger<GenerationStep> log, bool restored)
 {
@@ -28,7 +28,12 @@ internal sealed partial class GenerationStep(IServiceProvider services, ControlG
             await storage.WriteStateAsync(GrainStateNames.Control, Row, row);
             LogDeclared(state.Generation);
         }
-        generation.Set(state.Generation);
+        generation.Set(state.Generation, async () =>
+        {
+            var now = new GrainState<ControlState>();
+            await storage.ReadStateAsync(GrainStateNames.Control, Row, now);
+            return now.State?.Generation ?? 0;
+        });
     }
 
     [LoggerMessage(Level = LogLevel.Warning,

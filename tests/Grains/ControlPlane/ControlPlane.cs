@@ -139,6 +139,8 @@ public sealed class PlayedHost(Func<Orleans.IGrainFactory> grains, string key) :
     public Task RecallAsync(long generation, string? peer, params ModuleMemory[] modules) => grains().GetGrain<IClusterGrain>(GrainKey.ClusterOf(key))
         .RecoveredAsync(GrainKey.NameOf(key), new HostMemory(generation, peer, ClusterPolicy.Default with { DetectionMs = 4_000 }, [.. modules]));
 
+    public Task<DesiredAnswer> AnswerAsync() => Grain.DesiredAsync(_session);
+
     public async Task<DesiredHost> DesiredAsync()
     {
         var answer = await Grain.DesiredAsync(_session);

@@ -177,6 +177,69 @@ public sealed class RecoveryTests
         Assert.Equal("host.certificate-replaced", (await new PlayedHost(() => own.Grains, pair.A.Key).OpenAsync("another key")).Problem?.Code);
     }
 
+    [Fact]
+    public async Task A_restore_that_nobody_has_declared_is_noticed_by_what_hosts_have_and_nothing_is_decided_or_ordered_any_more()
+    {
+        await using var own = await StartAsync();
+        var pair = await Pair.CreateAsync(() => own.Grains);
+        await pair.ModuleAsync();
+        var record = await MirroredAsync(pair);
+        pair.A.DesiredVersion = (await pair.A.DesiredAsync()).Version;
+        var backup = await own.BackUpAsync();
+        await pair.ModuleAsync("newer", Pair.Spec("/vms/newer", "newer"));
+        var alone = (await pair.Module("web").ArbitrateAsync(pair.Call(pair.A, "exclude", record))).Record!;
+        pair.A.DesiredVersion = (await pair.A.DesiredAsync()).Version;
+
+        await own.RestoreAsync(backup, declared: false);
+        await pair.B.ConnectAsync();
+        await pair.B.DesiredAsync();
+        await pair.A.ConnectAsync();
+        // Without the newer module it would be told to release it.
+        var answer = await pair.A.AnswerAsync();
+        Assert.Equal((null, null), (answer.Desired, answer.Recover));
+        Assert.True((await pair.A.Grain.ReadAsync()).Ahead);
+        Assert.True((await pair.Module("web").ArbitrateAsync(pair.Call(pair.A, "join", alone))).Undecided);
+        Assert.True((await pair.Module("web").ArbitrateAsync(pair.Call(pair.B, "takeover", record))).Undecided);
+        Assert.True((await pair.Module("web").ReadAsync()).Forgotten);
+
+        await own.RestartAsync(restored: true);
+        await pair.A.ConnectAsync();
+        await pair.B.ConnectAsync();
+        Assert.False((await pair.A.Grain.ReadAsync()).Ahead);
+        await pair.A.RecoverAsync("b", Memory(alone), Memory(null, Pair.Spec("/vms/newer", "newer"), "newer") with { Record = new RecordView(Guid.NewGuid(), 1, null, [pair.A.Key]) });
+        await pair.B.RecoverAsync("a", Memory(record), Memory(null, Pair.Spec("/vms/newer", "newer"), "newer"));
+        Assert.Equal(pair.A.Key, Assert.Single((await pair.Module("web").ReadAsync()).Record!.InSync));
+        Assert.Equal(2, (await pair.A.DesiredAsync()).Modules.Length);
+    }
+
+    [Fact]
+    public async Task A_server_that_was_not_stopped_for_a_restore_grants_and_orders_nothing_once_the_restore_is_declared()
+    {
+        await using var own = await StartAsync();
+        var pair = await Pair.CreateAsync(() => own.Grains);
+        await pair.ModuleAsync();
+        var record = await MirroredAsync(pair);
+        var module = pair.Module("web");
+        await own.DeclareElsewhereAsync();
+
+        var exclude = pair.Call(pair.A, "exclude", record);
+        var refused = await module.ArbitrateAsync(exclude);
+        Assert.Equal((false, true, (RecordView?)null), (refused.Granted, refused.Undecided, refused.Record));
+        Assert.Equal(record, (await module.ReadAsync()).Record);
+        // Nor a look: it would show an incarnation that is past.
+        Assert.Null((await module.ArbitrateAsync(pair.Call(pair.B, "look", record))).Record);
+        Assert.Equal((null, null), ((await pair.A.AnswerAsync()).Desired, (await pair.A.AnswerAsync()).Recover));
+        Assert.Equal("control.superseded", (await module.DeleteAsync()).Problem?.Code);
+
+        await own.RestartAsync();
+        await pair.A.ConnectAsync();
+        await pair.B.ConnectAsync();
+        await pair.A.RecoverAsync("b", Memory(record));
+        await pair.B.RecoverAsync("a", Memory(record));
+        var recovered = (await pair.Module("web").ReadAsync()).Record!;
+        Assert.Equal((record.Epoch + 1, record.Primary), (recovered.Epoch, recovered.Primary));
+    }
+
     /// <summary>Without the authority's keys hosts join anew, into a cluster that an operator has made again.</summary>
     [Fact]
     public async Task Hosts_that_join_a_cluster_made_again_after_a_declared_loss_are_asked_before_they_are_told_anything()

@@ -53,6 +53,9 @@ public sealed class TestGrainHost : IAsyncDisposable
         _host = await StartHostAsync(_options, _storage with { Restored = restored });
     }
 
+    /// <summary>Another host on the same database declares it restored, while this one runs on.</summary>
+    public async Task DeclareElsewhereAsync() => await StopHostAsync(await StartHostAsync(_options, _storage with { Restored = true }));
+
     /// <summary>The host stops, its file is lost, and it starts anew declaring so. Needs <see cref="TestGrainHostOptions.NeedsFile"/>.</summary>
     public async Task LoseDatabaseAsync()
     {

@@ -5,7 +5,7 @@ using ArbiterRequest = Pollux.Grains.Core.ArbiterRequest;
 namespace Pollux.Tests.Simulation.Model;
 
 /// <summary>The production decision behind a link that loses requests and replies, delivers duplicates late, and is away at times.</summary>
-internal sealed class SimArbiter(World world)
+internal sealed partial class SimArbiter(World world)
 {
     private long awayUntilMs;
 
@@ -26,7 +26,10 @@ internal sealed class SimArbiter(World world)
     /// <summary>S10: the record is written anew with what it held; open requests are void.</summary>
     public void Rebuild()
     {
+        if (recovering)
+            return;
         Record = Record with { Incarnation = world.Random.Guid(), Epoch = Record.Epoch + 1, Granted = [] };
+        Remember(Record);
         world.Say("fault", "the record is rebuilt as another incarnation");
     }
 
@@ -36,6 +39,8 @@ internal sealed class SimArbiter(World world)
     /// <summary>An operator's word: the copy of this host is the module.</summary>
     public void Declare(SimHost host)
     {
+        if (IsRestored)
+            return;
         Declarations++;
         Record = Arbiter.Declare(Record, host.Name);
         world.Say("operator", $"declares the copy of {host.Name} to be the module, at epoch {Record.Epoch}");
@@ -69,16 +74,17 @@ internal sealed class SimArbiter(World world)
         {
             if (!Reachable(host) || world.Random.Chance(world.ArbiterLossPerMille))
                 return;
+            var asked = generation; // A session ends with the process that served it, and what it has not delivered.
             var slow = world.Random.Chance(world.ArbiterLossPerMille) ? 3_000 : 0;
             world.Schedule.After(fate.LateMs + world.Random.Between(1, 20 + slow), () =>
             {
-                if (world.Schedule.NowMs < awayUntilMs)
+                if (world.Schedule.NowMs < awayUntilMs || recovering || generation != asked)
                     return;
                 var answer = Decide(host, request);
                 if (!world.Random.Chance(world.ArbiterLossPerMille))
                     world.Schedule.After(world.Random.Between(1, 20 + slow), () =>
                     {
-                        if (Reachable(host))
+                        if (Reachable(host) && generation == asked)
                             reply(answer);
                     });
             });
@@ -100,6 +106,7 @@ internal sealed class SimArbiter(World world)
         if (ReferenceEquals(after, judged))
             after = before;
         Record = after;
+        Remember(after);
         if (request.Change != ArbiterChange.Look)
             world.Say("arbiter", $"{request.By} {request.Change} at {request.ExpectedEpoch}: {(decision.Granted ? "granted" : "refused")}; epoch {after.Epoch}, primary {after.Primary}, in sync {string.Join(",", after.InSync)}");
         if (world.Sabotage == Sabotage.None)

@@ -20,13 +20,15 @@ internal static class SimulationRun
     /// <summary>What waits for an operator, by its action text.</summary>
     private static readonly string[] NeedsOperator = [RoleCodes.WorkloadFailed.Code, RoleCodes.WorkloadShutDown.Code];
 
-    public static SimulationOutcome Run(ulong seed, Sabotage sabotage = Sabotage.None)
+    /// <param name="prepare">Called before the first event; to add faults of its own.</param>
+    public static SimulationOutcome Run(ulong seed, Sabotage sabotage = Sabotage.None, Action<World>? prepare = null)
     {
         var world = new World(seed, sabotage);
         var faults = new FaultPlan(world);
         string? violation = null;
         try
         {
+            prepare?.Invoke(world);
             foreach (var host in world.Hosts)
                 host.Start();
             world.Desire(true);
