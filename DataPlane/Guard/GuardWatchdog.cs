@@ -17,6 +17,8 @@ public sealed class GuardWatchdog(WatchdogOptions options, string statusPath) : 
     private readonly Dictionary<string, long> _leaseMs = [];
     private IWatchdogDevice? _device;
     private WatchdogStatus? _status;
+    private bool _told;
+    private bool _untoldLogged;
     private long _openAtMs = long.MinValue;
     private long _feedAtMs = long.MinValue;
     private bool _armed;
@@ -120,19 +122,35 @@ public sealed class GuardWatchdog(WatchdogOptions options, string statusPath) : 
     {
         // How long a silence lasts changes with every turn; the state and the kind of reason do not.
         if (_status is { } shown && shown.State == state && shown.LateMs == lateMs && (state is WatchdogState.Unfed || shown.Reason == reason))
+        {
+            Tell(shown);
             return;
+        }
+
         var status = new WatchdogStatus(Environment.ProcessId, state, options.Device, _device?.TimeoutMs ?? options.TimeoutMs, lateMs, reason);
         if (state is WatchdogState.Unfed or WatchdogState.Unusable)
             HostLog.Error("guard", state is WatchdogState.Unfed ? "the watchdog is not fed" : "the watchdog cannot be used", ("device", options.Device), ("reason", reason));
         else if (_status is { State: WatchdogState.Unfed or WatchdogState.Unusable })
             HostLog.Warn("guard", "the watchdog is fed again", ("device", options.Device));
-        _status = status;
+        (_status, _told) = (status, false);
+        Tell(status);
+    }
+
+    /// <summary>What could not be written is written with the next turn that can.</summary>
+    private void Tell(WatchdogStatus status)
+    {
+        if (_told)
+            return;
         try
         {
             status.Write(statusPath);
+            (_told, _untoldLogged) = (true, false);
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
+            if (_untoldLogged)
+                return;
+            _untoldLogged = true;
             HostLog.Warn("guard", "the watchdog's status cannot be written", ("path", statusPath), ("reason", e.Message));
         }
     }

@@ -146,10 +146,15 @@ public sealed partial class ModuleRuntime : IReplicationEvents, IAsyncDisposable
     public async Task LeaveAsync()
     {
         Put(new RoleInput.HostStops());
-        var timings = _options.Timings;
-        var deadline = TimeSpan.FromMilliseconds(2 * (2 * timings.ArbiterDeadlineMs + timings.DetectionMs));
-        await Task.WhenAny(_mayEnd.Task, Task.Delay(deadline)).ConfigureAwait(false);
+        await Task.WhenAny(_mayEnd.Task, Task.Delay(LeaveMax(_options.Timings))).ConfigureAwait(false);
     }
+
+    internal static TimeSpan LeaveMax(RoleTimings timings) =>
+        TimeSpan.FromMilliseconds(Math.Min(2 * (2 * timings.ArbiterDeadlineMs + timings.DetectionMs), LeaveMsMax));
+
+    /// <summary>The service manager kills what has not ended after 120 s (TimeoutStopSec of eng/systemd/pollux-host.service), and the copies are flushed
+    /// after this. A secondary that has not been let go by then ends as one that is lost. Milliseconds.</summary>
+    private const long LeaveMsMax = 90_000;
 
     /// <summary>Ends the module on this host: no beacons any more; the VM is stopped within its remaining lease, copies are flushed as far as
     /// the peer still answers, the mounts go. The peer takes over when the detection time has passed, if the record lets it.</summary>

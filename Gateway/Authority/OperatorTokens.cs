@@ -19,9 +19,12 @@ public sealed class OperatorTokens
     /// <summary>Operators with a token of their own; more are not read.</summary>
     public const int NamedMax = 1_000;
 
+    /// <summary>File systems keep times in steps of up to two seconds (FAT); those of Linux in steps of the kernel's tick.</summary>
+    private static readonly TimeSpan StepMax = TimeSpan.FromSeconds(2);
+
     private readonly string _named;
     private readonly byte[] _first;
-    private volatile Read _read = new(DateTime.MinValue, []);
+    private volatile Read _read = new(DateTime.MinValue, false, []);
 
     private OperatorTokens(string directory)
     {
@@ -32,7 +35,8 @@ public sealed class OperatorTokens
         _first = Hash(first);
     }
 
-    private sealed record Read(DateTime ChangedUtc, ImmutableArray<(string Name, byte[] Hash)> Tokens);
+    /// <param name="Settled">Read so long after the directory's last change that another one has another time.</param>
+    private sealed record Read(DateTime ChangedUtc, bool Settled, ImmutableArray<(string Name, byte[] Hash)> Tokens);
 
     public static OperatorTokens LoadOrCreate(string directory)
     {
@@ -69,14 +73,15 @@ public sealed class OperatorTokens
     {
         var changed = Directory.GetLastWriteTimeUtc(_named);
         var read = _read;
-        if (changed == read.ChangedUtc) return read;
+        if (read.Settled && changed == read.ChangedUtc) return read;
+        var settled = DateTime.UtcNow - changed > StepMax;
         var tokens = ImmutableArray.CreateBuilder<(string, byte[])>();
         if (Directory.Exists(_named))
         {
             foreach (var path in Directory.EnumerateFiles(_named).Where(path => GrainKey.IsName(Path.GetFileName(path))).Order(StringComparer.Ordinal).Take(NamedMax))
                 if (TokenOf(path) is { Length: > 0 } token) tokens.Add((Path.GetFileName(path), Hash(token)));
         }
-        return _read = new Read(changed, tokens.ToImmutable());
+        return _read = new Read(changed, settled, tokens.ToImmutable());
     }
 
     /// <summary>Null if the file was removed meanwhile or cannot be read: one operator's file must not cost the others theirs.</summary>

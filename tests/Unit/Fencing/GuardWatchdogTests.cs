@@ -169,6 +169,18 @@ public sealed class GuardWatchdogTests : IDisposable
     }
 
     [Fact]
+    public void A_status_that_could_not_be_written_is_written_as_soon_as_it_can_be()
+    {
+        var late = Path.Combine(_directory, "late");
+        using var watchdog = new GuardWatchdog(new WatchdogOptions(Device, TimeoutSeconds), Path.Combine(late, WatchdogStatus.FileName));
+        watchdog.Turn(0, [], null, null);
+        watchdog.Turn(1_000, [], null, null);
+        Directory.CreateDirectory(late);
+        watchdog.Turn(2_000, [], null, null);
+        Assert.Equal(WatchdogState.Off, WatchdogStatus.Read(Path.Combine(late, WatchdogStatus.FileName))?.State);
+    }
+
+    [Fact]
     public async Task Options_that_cannot_be_used_keep_vms_from_starting_and_say_why()
     {
         await using var fencing = new HostFencing(

@@ -304,6 +304,13 @@ public sealed class ModuleRuntimeTests : IAsyncDisposable
     }
 
     [Fact]
+    public void A_host_that_ends_waits_for_its_leave_no_longer_than_the_service_manager_does_for_the_host()
+    {
+        Assert.Equal(TimeSpan.FromSeconds(68), ModuleRuntime.LeaveMax(new RoleTimings(RoleTimings.DetectionMsDefault)));
+        Assert.True(ModuleRuntime.LeaveMax(new RoleTimings(600_000)) < TimeSpan.FromSeconds(120));
+    }
+
+    [Fact]
     public async Task A_second_that_is_shut_down_ends_when_its_stored_promise_was_heard()
     {
         var record = new AuthorityRecord(_incarnation, 5, Peer, [Self, Peer]);
