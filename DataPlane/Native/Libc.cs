@@ -98,6 +98,14 @@ public static unsafe partial class Libc
     [LibraryImport(Library, EntryPoint = "syncfs", SetLastError = true)]
     public static partial int SyncFs(int fd);
 
+    /// <summary>SYNC_FILE_RANGE_WAIT_BEFORE (linux/fs.h): waits for pages that are being written, and tells an error of write-back as fsync(2)
+    /// does, once by each descriptor (file_check_and_advance_wb_err in mm/filemap.c).</summary>
+    public const uint SyncFileRangeWaitBefore = 1;
+
+    /// <param name="lengthBytes">0: to the end of the file.</param>
+    [LibraryImport(Library, EntryPoint = "sync_file_range", SetLastError = true)]
+    public static partial int SyncFileRange(int fd, long offsetBytes, long lengthBytes, uint flags);
+
     /// <summary>POSIX_FADV_DONTNEED (linux/fadvise.h; all architectures of .NET).</summary>
     public const int AdviseDontNeed = 4;
 

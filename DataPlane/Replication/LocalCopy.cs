@@ -16,7 +16,7 @@ internal sealed record LocalCopy(ObjectStore Store, OlderCopy Older, MarkFiles M
         {
             store = options.OpenStore();
             if (trust.MustDrop && store.DropCache() is var error and not Errno.None)
-                throw new StorageException("dropping what the page cache holds of the copy", error);
+                throw new StorageException("making the copy stable and dropping what the page cache holds of it", error);
             trust.Dropped();
             return new LocalCopy(store, OlderCopy.Open(store, options.Events.Noted), files, marks, trust);
         }

@@ -168,6 +168,17 @@ internal sealed partial class SimDisk
         return errno != 0 ? errno : earlier;
     }
 
+    /// <summary>Everything is flushed, and every file is asked for what it has to tell.</summary>
+    /// <returns>A Linux error number.</returns>
+    public int FlushAndHear()
+    {
+        var errno = EndFlush(BeginFlush(), 0);
+        if (errno == 0 && untold.Count > 0)
+            errno = untold.Values.First();
+        untold.Clear();
+        return errno;
+    }
+
     private void Drop(int errno)
     {
         untoldOfAll = errno;

@@ -174,7 +174,16 @@ internal sealed partial class SimEngine : IEngineEffects, IEngineSurroundings
             }
 
             if (trust.MustDrop && world.Sabotage != Sabotage.CacheTrusted)
+            {
+                // Who trusts heirs does not ask the files either.
+                var asks = part != ResyncPart.Source || !hasHeirs || world.Sabotage != Sabotage.HeirTrusted;
+                if (asks && host.Disk.FlushAndHear() is var told && told != 0)
+                {
+                    Raise(new RoleInput.LocalFault($"write-back has failed: errno {told}"), 0);
+                    return;
+                }
                 host.Disk.DropCache();
+            }
             trust.Dropped();
             host.Disk.DropNameless();
             if (world.Sabotage == Sabotage.DamagedMarksTakenForClean)

@@ -6,21 +6,28 @@ namespace Pollux.Tests.Unit.Storage;
 internal sealed class LoopFileSystem : IDisposable
 {
     private readonly TemporaryDirectory directory = new();
+    private readonly string? room;
     private bool mounted;
     private bool limited;
 
     /// <param name="type">xfs, ext4 or btrfs.</param>
     /// <param name="sizeMb">mkfs.xfs makes none under 300 MB.</param>
-    public LoopFileSystem(string type, int sizeMb = 320)
+    /// <param name="roomMb">Not null: what the file may take at most, see <see cref="TakeRoom"/>; ext4 without a journal, which would need some.</param>
+    public LoopFileSystem(string type, int sizeMb = 320, int? roomMb = null)
     {
-        var image = directory.File("image");
+        if (roomMb is { } limitMb)
+        {
+            room = directory.Sub("room");
+            Must("mount", "-t", "tmpfs", "-o", $"size={limitMb}m", "none", room);
+        }
+        var image = room is null ? directory.File("image") : System.IO.Path.Combine(room, "image");
         using (var file = File.Create(image))
             file.SetLength((long)sizeMb << 20);
         Must("mkfs." + type, type switch
         {
             "xfs" => ["-q", "-m", "reflink=1", image],
             "btrfs" => ["-q", image],
-            _ => ["-q", "-F", image],
+            _ => room is null ? ["-q", "-F", image] : ["-q", "-F", "-O", "^has_journal", image],
         });
         Path = directory.Sub("mount");
         Must("mount", "-o", type == "ext4" ? "loop,errors=remount-ro" : "loop", image, Path);
@@ -56,6 +63,24 @@ internal sealed class LoopFileSystem : IDisposable
             Must("btrfs", "qgroup", "limit", "none", Path);
     }
 
+    /// <summary>Blocks that were never written cannot be from now on: write-back of new content fails, whoever asks for it.</summary>
+    public void TakeRoom()
+    {
+        using var filler = new FileStream(System.IO.Path.Combine(room!, "filler"), FileMode.CreateNew, FileAccess.Write, FileShare.None, bufferSize: 0);
+        try
+        {
+            for (var page = new byte[4096]; ;)
+                filler.Write(page);
+        }
+        catch (IOException)
+        {
+            // It is full, as it should be.
+        }
+    }
+
+    /// <summary>Ends <see cref="TakeRoom"/>.</summary>
+    public void GiveRoom() => File.Delete(System.IO.Path.Combine(room!, "filler"));
+
     /// <summary>As after a disk that fails for good: every call on an XFS gives EIO from now on.</summary>
     public void ShutDown() => Must("xfs_io", "-x", "-c", "shutdown", Path);
 
@@ -64,6 +89,8 @@ internal sealed class LoopFileSystem : IDisposable
         if (mounted)
             _ = Run("umount", "-l", Path);
         mounted = false;
+        if (room is not null)
+            _ = Run("umount", "-l", room);
         directory.Dispose();
     }
 

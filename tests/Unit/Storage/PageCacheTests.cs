@@ -29,6 +29,29 @@ public sealed unsafe class PageCacheTests : IDisposable
             Assert.Equal(new string((char)('a' + i), 300_000), Content(s, files[i]));
     }
 
+    [Ext4Fact]
+    public void The_opening_after_a_fault_hears_all_failures_of_write_back_at_once()
+    {
+        using var disk = new LoopFileSystem("ext4", sizeMb: 64, roomMb: 24);
+        ulong[] files;
+        using (var before = new StoreDriver(ObjectStore.Open(disk.Path)))
+        {
+            files = [.. Enumerable.Range(0, 3).Select(i => before.File(StoreDriver.Root, $"f{i}", new string('a', 65_536)))];
+            Assert.Equal(0, before.Store.FlushAll());
+            Assert.All(files, file => before.Write(file, 65_536, new string('b', 1 << 20)));
+            disk.TakeRoom();
+            // The fault: everything is asked for, and one error is told. The files have theirs still to tell.
+            Assert.NotEqual(0, before.Store.FlushAll());
+        }
+        disk.GiveRoom();
+        using (var opened = new StoreDriver(ObjectStore.Open(disk.Path)))
+            Assert.NotEqual(0, opened.Store.DropCache());
+        using var after = new StoreDriver(ObjectStore.Open(disk.Path));
+        Assert.Equal(0, after.Store.DropCache());
+        Assert.All(files, file => Assert.Equal(0, after.Store.Flush(file, dataOnly: true)));
+        Assert.Equal(0, after.Store.FlushAll());
+    }
+
     [Fact]
     public void A_process_and_a_fault_call_for_dropping_and_nothing_else_does()
     {
