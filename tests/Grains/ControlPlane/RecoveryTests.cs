@@ -212,7 +212,7 @@ public sealed class RecoveryTests
         Assert.Equal(2, (await pair.A.DesiredAsync()).Modules.Length);
     }
 
-    [Fact]
+    [SecondServerFact]
     public async Task A_server_that_was_not_stopped_for_a_restore_grants_and_orders_nothing_once_the_restore_is_declared()
     {
         await using var own = await StartAsync();

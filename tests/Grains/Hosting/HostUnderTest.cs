@@ -16,11 +16,13 @@ namespace Pollux.Tests.Grains.Hosting;
 
 internal static class HostUnderTest
 {
-    /// <summary>Orleans has no reminder table for SQLite.</summary>
+    /// <summary>Orleans has no reminder table for SQLite, and does not lock the file against a second server.</summary>
 #if ORLEANS_EMBEDDED
     public static bool HasDurableRemindersOnSqlite => true;
+    public static bool AdmitsSecondServerOnSqlite => false;
 #else
     public static bool HasDurableRemindersOnSqlite => false;
+    public static bool AdmitsSecondServerOnSqlite => true;
 #endif
 
     public static void Configure(HostApplicationBuilder builder, SiloStorageOptions storage, TestGrainHostOptions options)

@@ -49,3 +49,13 @@ public sealed class DurableRemindersFactAttribute : FactAttribute
             Skip = PostgreSql.Missing;
     }
 }
+
+/// <summary>A test of two servers on one SQLite file.</summary>
+public sealed class SecondServerFactAttribute : FactAttribute
+{
+    public SecondServerFactAttribute()
+    {
+        if (!HostUnderTest.AdmitsSecondServerOnSqlite)
+            Skip = "The embedded host locks its SQLite file: there is no second server.";
+    }
+}
