@@ -22,10 +22,6 @@ internal static unsafe partial class LoopNative
     public const int MessageDontWait = 0x40;
     public const int MessageNoSignal = 0x4000;
 
-    // netinet/tcp.h
-    public const int ProtocolTcp = 6;
-    public const int TcpCork = 3;
-
     // bits/mman.h
     public const int ProtectReadWrite = 3;
     public const int MapPrivateAnonymousNoReserve = 0x4022;
@@ -84,9 +80,6 @@ internal static unsafe partial class LoopNative
 
     [LibraryImport(C, EntryPoint = "sendmsg", SetLastError = true)]
     public static partial nint SendMessage(int socket, MessageHeader* message, int flags);
-
-    [LibraryImport(C, EntryPoint = "setsockopt", SetLastError = true)]
-    public static partial int SetSocketOption(int socket, int level, int option, int* value, uint valueBytes);
 
     [LibraryImport(C, EntryPoint = "fcntl", SetLastError = true)]
     public static partial int FileControl(int descriptor, int command, long argument);

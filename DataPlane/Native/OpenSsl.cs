@@ -3,7 +3,7 @@ using System.Text;
 
 namespace Pollux.DataPlane.Native;
 
-/// <summary>What TLS on a socket's descriptor needs of OpenSSL 3 (libssl.so.3, which the runtime uses too). Errors of a thread wait in its queue:
+/// <summary>What TLS of the links needs of OpenSSL 3 (libssl.so.3, which the runtime uses too). Errors of a thread wait in its queue:
 /// whoever sees a failure empties it (<see cref="TakeErrors"/>), so that the next call starts with none.</summary>
 internal static unsafe partial class OpenSsl
 {
@@ -13,10 +13,8 @@ internal static unsafe partial class OpenSsl
     // ssl.h
     public const int ErrorWantRead = 2;
     public const int ErrorWantWrite = 3;
-    public const int ErrorSystemCall = 5;
     public const int ErrorZeroReturn = 6;
     public const int ControlMode = 33;
-    public const int ControlReadAhead = 41;
     public const int ControlSessionCacheMode = 44;
     public const int ControlMinProtocolVersion = 123;
     public const int ModeEnablePartialWrite = 1;
@@ -26,6 +24,11 @@ internal static unsafe partial class OpenSsl
     public const int VerifyPeer = 1;
     public const int VerifyFailIfNoPeerCertificate = 2;
     public const int KeyUpdateNotRequested = 0;
+
+    // bio.h
+    public const int BioSourceSink = 0x400;
+    public const int BioRetries = 0x1 | 0x2 | 0x8;
+    public const int BioFlush = 11;
 
     // prov_ssl.h
     public const int Tls13 = 0x304;
@@ -71,9 +74,6 @@ internal static unsafe partial class OpenSsl
     [LibraryImport(Ssl, EntryPoint = "SSL_CTX_set_num_tickets")]
     public static partial int SetTickets(nint context, nuint count);
 
-    [LibraryImport(Ssl, EntryPoint = "SSL_CTX_set_default_read_buffer_len")]
-    public static partial void SetReadBuffer(nint context, nuint bytes);
-
     [LibraryImport(Ssl, EntryPoint = "SSL_CTX_set_ciphersuites", StringMarshalling = StringMarshalling.Utf8)]
     public static partial int SetCipherSuites(nint context, string suites);
 
@@ -95,8 +95,9 @@ internal static unsafe partial class OpenSsl
     [LibraryImport(Ssl, EntryPoint = "SSL_free")]
     public static partial void Free(nint ssl);
 
-    [LibraryImport(Ssl, EntryPoint = "SSL_set_fd")]
-    public static partial int SetDescriptor(nint ssl, int descriptor);
+    /// <summary>It owns the BIO from now on.</summary>
+    [LibraryImport(Ssl, EntryPoint = "SSL_set_bio")]
+    public static partial void SetBio(nint ssl, nint received, nint toSend);
 
     [LibraryImport(Ssl, EntryPoint = "SSL_set_accept_state")]
     public static partial void SetAccepts(nint ssl);
@@ -104,23 +105,52 @@ internal static unsafe partial class OpenSsl
     [LibraryImport(Ssl, EntryPoint = "SSL_set_connect_state")]
     public static partial void SetConnects(nint ssl);
 
-    [LibraryImport(Ssl, EntryPoint = "SSL_do_handshake", SetLastError = true)]
+    [LibraryImport(Ssl, EntryPoint = "SSL_do_handshake")]
     public static partial int Handshake(nint ssl);
 
-    [LibraryImport(Ssl, EntryPoint = "SSL_read", SetLastError = true)]
+    [LibraryImport(Ssl, EntryPoint = "SSL_read")]
     public static partial int Read(nint ssl, byte* buffer, int bytes);
 
-    [LibraryImport(Ssl, EntryPoint = "SSL_write", SetLastError = true)]
+    [LibraryImport(Ssl, EntryPoint = "SSL_write")]
     public static partial int Write(nint ssl, byte* buffer, int bytes);
 
-    [LibraryImport(Ssl, EntryPoint = "SSL_has_pending")]
-    public static partial int HasPending(nint ssl);
+    /// <returns>Decrypted bytes that wait to be read.</returns>
+    [LibraryImport(Ssl, EntryPoint = "SSL_pending")]
+    public static partial int Pending(nint ssl);
 
     [LibraryImport(Ssl, EntryPoint = "SSL_key_update")]
     public static partial int UpdateKey(nint ssl, int request);
 
     [LibraryImport(Ssl, EntryPoint = "SSL_get_error")]
     public static partial int ErrorOf(nint ssl, int result);
+
+    [LibraryImport(Crypto, EntryPoint = "BIO_get_new_index")]
+    public static partial int NewBioIndex();
+
+    [LibraryImport(Crypto, EntryPoint = "BIO_meth_new", StringMarshalling = StringMarshalling.Utf8)]
+    public static partial nint NewBioMethod(int type, string name);
+
+    [LibraryImport(Crypto, EntryPoint = "BIO_meth_set_read")]
+    public static partial int SetBioRead(nint method, delegate* unmanaged<nint, byte*, int, int> read);
+
+    [LibraryImport(Crypto, EntryPoint = "BIO_meth_set_write")]
+    public static partial int SetBioWrite(nint method, delegate* unmanaged<nint, byte*, int, int> write);
+
+    [LibraryImport(Crypto, EntryPoint = "BIO_meth_set_ctrl")]
+    public static partial int SetBioControl(nint method, delegate* unmanaged<nint, int, nint, void*, nint> control);
+
+    [LibraryImport(Crypto, EntryPoint = "BIO_new")]
+    public static partial nint NewBio(nint method);
+
+    [LibraryImport(Crypto, EntryPoint = "BIO_set_flags")]
+    public static partial void SetBioFlags(nint bio, int flags);
+
+    [LibraryImport(Crypto, EntryPoint = "BIO_set_data")]
+    public static partial void SetBioData(nint bio, void* data);
+
+    [LibraryImport(Crypto, EntryPoint = "BIO_get_data")]
+    [SuppressGCTransition]
+    public static partial void* BioData(nint bio);
 
     [LibraryImport(Crypto, EntryPoint = "X509_STORE_CTX_get0_cert")]
     public static partial nint PresentedCertificate(nint storeContext);

@@ -47,7 +47,7 @@ internal sealed unsafe class LinkTransport : Stream
     /// <exception cref="IOException">The connection has failed.</exception>
     public Task SecureAsync(TlsCredentials credentials, bool accepts, Func<X509Certificate2, bool> isTrusted, CancellationToken cancel)
     {
-        var tls = new TlsLayer(credentials, Descriptor, accepts, isTrusted);
+        var tls = new TlsLayer(credentials, _plain, accepts, isTrusted);
         Interpose(_ => tls);
         return Waiting(
             () =>

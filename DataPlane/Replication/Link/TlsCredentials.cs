@@ -12,9 +12,6 @@ internal sealed unsafe class TlsCredentials : SafeHandle
     /// <summary>The 128-bit suite first: AES without vector instructions is what TLS costs most, and this one takes a seventh less.</summary>
     private const string Suites = "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256";
 
-    /// <summary>Two records: a short one arrives with one call instead of two (head, then body).</summary>
-    private const int ReadBufferBytes = 2 * 17_000;
-
     /// <param name="certificate">With its private key, ECDSA or RSA.</param>
     /// <exception cref="CryptographicException">OpenSSL is missing or cannot use it.</exception>
     public TlsCredentials(X509Certificate2 certificate)
@@ -31,8 +28,6 @@ internal sealed unsafe class TlsCredentials : SafeHandle
         OpenSsl.SetOptions(handle, OpenSsl.OptionNoTicket | OpenSsl.OptionIgnoreUnexpectedEnd);
         OpenSsl.Control(handle, OpenSsl.ControlSessionCacheMode, 0, 0);
         OpenSsl.Control(handle, OpenSsl.ControlMode, OpenSsl.ModeEnablePartialWrite | OpenSsl.ModeAcceptMovingWriteBuffer, 0);
-        OpenSsl.Control(handle, OpenSsl.ControlReadAhead, 1, 0);
-        OpenSsl.SetReadBuffer(handle, ReadBufferBytes);
         OpenSsl.SetVerify(handle, OpenSsl.VerifyPeer | OpenSsl.VerifyFailIfNoPeerCertificate, 0);
         OpenSsl.SetCertificateVerify(handle, &TlsLayer.Judge, null);
         fixed (byte* der = certificate.RawData)

@@ -6,33 +6,31 @@ using Pollux.DataPlane.Native;
 
 namespace Pollux.DataPlane.Replication;
 
-/// <summary>TLS 1.3 between a link and its socket, by OpenSSL on the descriptor: it encrypts from where the frames lie and decrypts beside where
-/// they are parsed, which SslStream's streams and buffers cannot (docs/performance.md).</summary>
+/// <summary>TLS 1.3 between a link and its socket, by OpenSSL: it encrypts from where the frames lie and decrypts to where they are parsed, which
+/// SslStream's streams and buffers cannot (docs/performance.md). The library makes no system call: <see cref="TlsRecords"/>.</summary>
 internal sealed unsafe class TlsLayer : ILinkLayer
 {
-    private const int RecordBytesMax = 16 << 10;
-
     /// <summary>Whose handshake this thread is in: the library calls <see cref="Judge"/> from inside it.</summary>
     [ThreadStatic]
     private static TlsLayer? _shaking;
 
     private readonly Func<X509Certificate2, bool> _isTrusted;
     private readonly long _recordsPerKey;
-    private readonly int _descriptor;
+    private readonly SocketLayer _socket;
+    private TlsRecords* _wire;
     private nint _ssl;
     private Exception? _unjudged;
     private IOException? _failure;
     private long _records;
-    private bool _owesWrite;
 
-    /// <param name="descriptor">Of a connected socket, which does not block from now on.</param>
+    /// <summary>Bytes that were encrypted when the socket became full. They are offered again, and taken when it has them.</summary>
+    private nint _encryptedBytes;
+
+    /// <param name="socket">Of a connected socket; the caller keeps it.</param>
     /// <param name="isTrusted">Judges the peer's certificate; the peer hears of a refusal.</param>
-    public TlsLayer(TlsCredentials credentials, int descriptor, bool accepts, Func<X509Certificate2, bool> isTrusted)
+    public TlsLayer(TlsCredentials credentials, SocketLayer socket, bool accepts, Func<X509Certificate2, bool> isTrusted)
     {
-        (_isTrusted, _recordsPerKey, _descriptor) = (isTrusted, credentials.RecordsPerKey, descriptor);
-        var flags = LoopNative.FileControl(descriptor, LoopNative.GetFlags, 0);
-        if (flags < 0 || LoopNative.FileControl(descriptor, LoopNative.SetFlags, flags | LoopNative.NonBlocking) < 0)
-            throw new IOException($"fcntl: {Errno.Describe(Marshal.GetLastPInvokeError())}");
+        (_isTrusted, _recordsPerKey, _socket) = (isTrusted, credentials.RecordsPerKey, socket);
         var held = false;
         credentials.DangerousAddRef(ref held);
         try
@@ -44,12 +42,15 @@ internal sealed unsafe class TlsLayer : ILinkLayer
         {
             credentials.DangerousRelease();
         }
-        if (_ssl == 0 || OpenSsl.SetDescriptor(_ssl, descriptor) != 1)
+        _wire = TlsRecords.New();
+        var bio = TlsRecords.NewBio(_wire);
+        if (_ssl == 0 || bio == 0)
         {
             Dispose();
             throw new IOException($"TLS: {OpenSsl.TakeErrors()}");
         }
 
+        OpenSsl.SetBio(_ssl, bio, bio);
         if (accepts)
             OpenSsl.SetAccepts(_ssl);
         else
@@ -66,55 +67,52 @@ internal sealed unsafe class TlsLayer : ILinkLayer
     public short Handshake()
     {
         ObjectDisposedException.ThrowIf(_ssl == 0, this);
-        // A certificate was judged on this thread by the runtime's own OpenSSL, perhaps.
-        OpenSsl.TakeErrors();
-        _shaking = this;
-        int result, errno;
-        try
+        while (true)
         {
-            result = OpenSsl.Handshake(_ssl);
-            errno = Marshal.GetLastPInvokeError();
-        }
-        finally
-        {
-            _shaking = null;
-        }
-        if (result == 1)
-            return 0;
-        switch (OpenSsl.ErrorOf(_ssl, result))
-        {
-            case OpenSsl.ErrorWantRead:
-                return LoopNative.PollIn;
-            case OpenSsl.ErrorWantWrite:
-                return LoopNative.PollOut;
-            case var _ when _unjudged is not null:
-                throw new AuthenticationException($"TLS handshake: {OpenSsl.TakeErrors()}", _unjudged);
-            case OpenSsl.ErrorZeroReturn:
-                throw new IOException("the peer has closed the connection during the TLS handshake");
-            case OpenSsl.ErrorSystemCall:
-                OpenSsl.TakeErrors();
-                throw new IOException(errno == 0
-                    ? "the peer has closed the connection during the TLS handshake"
-                    : $"TLS handshake: {Errno.Describe(errno)}");
-            default:
-                throw new AuthenticationException($"TLS handshake: {OpenSsl.TakeErrors()}");
+            var (result, error) = Shake();
+            if (result == 1)
+                return TlsRecords.Send(_wire, _socket) ? (short)0 : LoopNative.PollOut;
+            if (error != OpenSsl.ErrorWantRead)
+                throw Refused(error);
+            var isSent = TlsRecords.Send(_wire, _socket);
+            switch (_wire->HoldsReceived ? 1 : TlsRecords.Receive(_wire, _socket, out _))
+            {
+                case 0:
+                    throw new IOException("the peer has closed the connection during the TLS handshake");
+                case < 0:
+                    return isSent ? LoopNative.PollIn : (short)(LoopNative.PollIn | LoopNative.PollOut);
+            }
         }
     }
 
     public nint Send(LoopNative.IoVector* vectors, int count)
     {
         ObjectDisposedException.ThrowIf(_ssl == 0, this);
-        long bytes = 0;
+        if (!TlsRecords.Send(_wire, _socket))
+            return -1;
+        var skips = _encryptedBytes;
+        var sent = skips;
+        _encryptedBytes = 0;
         for (var i = 0; i < count; i++)
-            bytes += (long)vectors[i].Length;
-        // The library sends each record by a call of its own; corked, they leave in packets as large as without TLS.
-        var corks = bytes > RecordBytesMax;
-        if (corks)
-            Cork(1);
-        var sent = SendRecords(vectors, count);
-        if (corks)
-            Cork(0);
-        return sent;
+        {
+            var next = (byte*)vectors[i].Base;
+            var left = (nint)vectors[i].Length;
+            var skipped = Math.Min(skips, left);
+            next += skipped;
+            left -= skipped;
+            skips -= skipped;
+            while (left > 0)
+            {
+                if (!_wire->HasRoomForRecord && !Flush(ref sent))
+                    return sent > 0 ? sent : -1;
+                var taken = Encrypt(next, (int)Math.Min(left, TlsRecords.RecordBytesMax));
+                next += taken;
+                left -= taken;
+                _encryptedBytes += taken;
+            }
+        }
+        _ = Flush(ref sent);
+        return sent > 0 ? sent : -1;
     }
 
     public bool HoldsFailure => _failure is not null;
@@ -125,36 +123,51 @@ internal sealed unsafe class TlsLayer : ILinkLayer
         if (_failure is not null)
             throw _failure;
         var total = 0;
+        var isAll = false;
         while (total < bytes)
         {
+            if (!_wire->HoldsReceived && OpenSsl.Pending(_ssl) == 0)
+            {
+                // The socket's readiness tells of what comes later, and again of an end.
+                if (total > 0 && isAll)
+                    break;
+                int received;
+                try
+                {
+                    received = TlsRecords.Receive(_wire, _socket, out isAll);
+                }
+                catch (IOException failure)
+                {
+                    return FailedBehind(total, failure);
+                }
+                if (received <= 0)
+                    return total > 0 ? total : received;
+            }
             var got = OpenSsl.Read(_ssl, buffer + total, bytes - total);
             if (got > 0)
             {
                 total += got;
-                // A short record ends what the peer had to say, mostly: the next readiness tells of more.
-                if (got < RecordBytesMax && OpenSsl.HasPending(_ssl) == 0)
-                    break;
                 continue;
             }
-            if (total == 0)
-                return Check(got, OpenSsl.ErrorWantRead) ? -1 : 0;
-            // What came before an end is taken first. A closed socket stays readable; a record that is not sound has been taken from it.
-            try
+            switch (OpenSsl.ErrorOf(_ssl, got))
             {
-                Check(got, OpenSsl.ErrorWantRead);
+                case OpenSsl.ErrorWantRead:
+                    continue; // A part of a record, or one without data.
+                case OpenSsl.ErrorZeroReturn:
+                    return total;
+                default:
+                    return FailedBehind(total, Failed());
             }
-            catch (IOException failure)
-            {
-                _failure = failure;
-            }
-            break;
         }
         return total;
     }
 
     public void Dispose()
     {
+        // Its BIO goes first.
         OpenSsl.Free(Interlocked.Exchange(ref _ssl, 0));
+        TlsRecords.Free(_wire);
+        _wire = null;
     }
 
     /// <summary>Called by OpenSSL in place of its own check of the peer's chain.</summary>
@@ -186,68 +199,84 @@ internal sealed unsafe class TlsLayer : ILinkLayer
         }
     }
 
-    private nint SendRecords(LoopNative.IoVector* vectors, int count)
+    /// <summary>What came before a failure is taken first.</summary>
+    private int FailedBehind(int total, IOException failure)
     {
-        nint total = 0;
-        for (var i = 0; i < count; i++)
-        {
-            var next = (byte*)vectors[i].Base;
-            var left = (long)vectors[i].Length;
-            while (left > 0)
-            {
-                RenewKey();
-                var taken = OpenSsl.Write(_ssl, next, (int)Math.Min(left, int.MaxValue));
-                if (taken <= 0)
-                {
-                    _owesWrite = true;
-                    if (!Check(taken, OpenSsl.ErrorWantWrite))
-                        throw new IOException("the peer has closed the connection");
-                    return total > 0 ? total : -1;
-                }
-                _owesWrite = false;
-                _records += (taken + RecordBytesMax - 1) / RecordBytesMax;
-                next += taken;
-                left -= taken;
-                total += taken;
-            }
-        }
-        return total;
+        _failure = failure;
+        return total > 0 ? total : throw failure;
     }
 
-    private void Cork(int on) => _ = LoopNative.SetSocketOption(_descriptor, LoopNative.ProtocolTcp, LoopNative.TcpCork, &on, sizeof(int));
-
-    /// <summary>This direction's key only: the other end renews its own. A record that the socket has not taken goes first, and a full socket
-    /// gets no renewal: until that has left, the library would receive nothing either, and both ends could wait for each other.</summary>
-    private void RenewKey()
+    private (int Result, int Error) Shake()
     {
-        if (_records < _recordsPerKey || _owesWrite)
-            return;
-        var socket = new LoopNative.PollDescriptor { Descriptor = _descriptor, Events = LoopNative.PollOut };
-        if (LoopNative.Poll(&socket, 1, 0) <= 0)
-            return;
-        if (OpenSsl.UpdateKey(_ssl, OpenSsl.KeyUpdateNotRequested) != 1)
-            throw new IOException($"TLS: no new key: {OpenSsl.TakeErrors()}");
-        _records = 0;
-        KeysRenewed++;
+        // A certificate was judged on this thread by the runtime's own OpenSSL, perhaps.
+        OpenSsl.TakeErrors();
+        _shaking = this;
+        try
+        {
+            var result = OpenSsl.Handshake(_ssl);
+            return (result, result == 1 ? 0 : OpenSsl.ErrorOf(_ssl, result));
+        }
+        finally
+        {
+            _shaking = null;
+        }
     }
 
-    /// <summary>After a call that took or gave nothing.</summary>
-    /// <returns>True: it has to be repeated when the socket is ready; false: the peer has closed.</returns>
-    /// <exception cref="IOException">The connection has failed.</exception>
-    private bool Check(int result, int wanted)
+    private Exception Refused(int error)
     {
-        var errno = Marshal.GetLastPInvokeError();
-        switch (OpenSsl.ErrorOf(_ssl, result))
+        var reason = $"TLS handshake: {OpenSsl.TakeErrors()}";
+        TellReason();
+        return error == OpenSsl.ErrorZeroReturn
+            ? new IOException("the peer has closed the connection during the TLS handshake")
+            : new AuthenticationException(reason, _unjudged);
+    }
+
+    private IOException Failed()
+    {
+        var reason = $"TLS: {OpenSsl.TakeErrors()}";
+        TellReason();
+        return new IOException(reason);
+    }
+
+    /// <summary>The library has an alert for the peer.</summary>
+    private void TellReason()
+    {
+        try
         {
-            case var error when error == wanted || error == OpenSsl.ErrorWantWrite:
-                return true; // A renewal of the key that is on its way may make a read wait for the socket's room.
-            case OpenSsl.ErrorZeroReturn:
-                return false;
-            case OpenSsl.ErrorSystemCall:
-                OpenSsl.TakeErrors();
-                throw new IOException(errno == 0 ? "TLS: the connection is broken" : $"TLS: {Errno.Describe(errno)}");
-            default:
-                throw new IOException($"TLS: {OpenSsl.TakeErrors()}");
+            _ = TlsRecords.Send(_wire, _socket);
         }
+        catch (IOException)
+        {
+            // The peer is gone: what was found wrong before counts.
+        }
+    }
+
+    /// <param name="sent">Grows by what was encrypted, if the socket has taken it.</param>
+    /// <returns>False: the socket is full.</returns>
+    private bool Flush(ref nint sent)
+    {
+        if (!TlsRecords.Send(_wire, _socket))
+            return false;
+        sent += _encryptedBytes;
+        _encryptedBytes = 0;
+        return true;
+    }
+
+    /// <summary>One record, for which there is room.</summary>
+    private int Encrypt(byte* data, int bytes)
+    {
+        // This direction's key only: the other end renews its own.
+        if (_records >= _recordsPerKey)
+        {
+            if (OpenSsl.UpdateKey(_ssl, OpenSsl.KeyUpdateNotRequested) != 1)
+                throw Failed();
+            _records = 0;
+            KeysRenewed++;
+        }
+        var taken = OpenSsl.Write(_ssl, data, bytes);
+        if (taken <= 0)
+            throw Failed();
+        _records++;
+        return taken;
     }
 }

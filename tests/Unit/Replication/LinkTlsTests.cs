@@ -147,13 +147,14 @@ public sealed class LinkTlsTests : IDisposable
         await accepting;
         dialled.Interpose(layer => seen.Add((TlsLayer)layer));
         accepted.Interpose(layer => seen.Add((TlsLayer)layer));
-        // More than the socket takes at once: renewals meet a full socket, as often as the two ends' pace has it.
-        await EchoAsync(dialled, accepted, 64 << 20);
-        await EchoAsync(accepted, dialled, 64 << 20);
+        // More than the socket takes at once: renewals meet a full socket.
+        const int Bytes = 64 << 20;
+        await EchoAsync(dialled, accepted, Bytes);
+        await EchoAsync(accepted, dialled, Bytes);
         Assert.Equal(2, seen.Layers.Count);
-        Assert.All(seen.Layers, static layer => Assert.InRange(layer.KeysRenewed, 1, long.MaxValue));
+        Assert.All(seen.Layers, static layer => Assert.InRange(layer.KeysRenewed, Bytes / (16 << 10) / 5, long.MaxValue));
 
-        // With room in the socket every key ends after its records.
+        // And where it has room.
         const int Rounds = 50;
         var before = seen.Layers.Select(static layer => layer.KeysRenewed).ToArray();
         for (var i = 0; i < Rounds; i++)
@@ -164,6 +165,49 @@ public sealed class LinkTlsTests : IDisposable
         Assert.All(seen.Layers.Zip(before), static layer => Assert.InRange(layer.First.KeysRenewed - layer.Second, Rounds - 1, long.MaxValue));
         await dialled.DisposeAsync();
         await accepted.DisposeAsync();
+    }
+
+    /// <summary>What was encrypted when the socket became full is neither lost nor sent twice, and does not hold up what arrives.</summary>
+    [Fact]
+    public async Task Both_ends_with_full_sockets_still_receive_everything()
+    {
+        using var a = _authority.Host("c1/a");
+        using var b = _authority.Host("c1/b");
+        var (dialled, accepted, _) = await ConnectAsync(new HostTls(a), new HostTls(b), "c1/b");
+        var sent = MirroringTests.Pattern(1, 16 << 20);
+        var (there, here) = (FillSocket(dialled, sent), FillSocket(accepted, sent));
+        Assert.InRange(there, 1, sent.Length - 1);
+        Assert.InRange(here, 1, sent.Length - 1);
+        // A part of what was not taken is on its way already.
+        await Task.WhenAll(ArrivesAsync(dialled, accepted, there), ArrivesAsync(accepted, dialled, here));
+        await dialled.DisposeAsync();
+        await accepted.DisposeAsync();
+
+        async Task ArrivesAsync(LinkTransport from, LinkTransport to, int taken)
+        {
+            var got = new byte[sent.Length];
+            var reading = to.ReadExactlyAsync(got, _deadline.Token).AsTask();
+            await from.WriteAsync(sent.AsMemory(taken), _deadline.Token);
+            await reading;
+            Assert.Equal(sent, got);
+        }
+
+        static unsafe int FillSocket(LinkTransport link, byte[] bytes)
+        {
+            var taken = 0;
+            fixed (byte* start = bytes)
+            {
+                while (taken < bytes.Length)
+                {
+                    var vector = new LoopNative.IoVector { Base = start + taken, Length = (nuint)(bytes.Length - taken) };
+                    var more = link.Send(&vector, 1);
+                    if (more < 0)
+                        break;
+                    taken += (int)more;
+                }
+            }
+            return taken;
+        }
     }
 
     [Fact]
