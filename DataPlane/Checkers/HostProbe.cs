@@ -13,6 +13,9 @@ internal sealed class HostProbe(string module, string? domain, IHypervisor hyper
     /// <summary>Name of the directory of scripts in the data directory of the host.</summary>
     public const string ScriptDirectory = "checkers.d";
 
+    /// <summary>libvirt's words for VIR_ERR_AGENT_UNRESPONSIVE and VIR_ERR_AGENT_COMMAND_TIMEOUT (virterror.c).</summary>
+    private static readonly string[] SilentAgent = ["guest agent is not responding", "guest agent command timed out"];
+
     /// <summary>Characters of what a script says that are kept.</summary>
     private const int TextMax = 200;
 
@@ -76,7 +79,7 @@ internal sealed class HostProbe(string module, string? domain, IHypervisor hyper
         var answer = await hypervisor.PingGuestAsync(domain, timeout, cancel).ConfigureAwait(false);
         cancel.ThrowIfCancellationRequested();
         return answer.Outcome == CallOutcome.Done ? CheckResult.Well
-            : answer.Outcome == CallOutcome.Refused && answer.Text.Contains("Guest agent is not responding", StringComparison.Ordinal)
+            : answer.Outcome == CallOutcome.Refused && SilentAgent.Any(words => answer.Text.Contains(words, StringComparison.OrdinalIgnoreCase))
                 ? CheckResult.Failed($"The guest agent does not answer: {answer.Text}")
             : CheckResult.Unable($"The guest agent cannot be asked: {answer.Text}");
     }

@@ -1,5 +1,4 @@
 using System.Collections.Immutable;
-using System.ComponentModel;
 using Pollux.DataPlane.Core.Checkers;
 using Pollux.DataPlane.Core.Roles;
 using Pollux.DataPlane.Telemetry;
@@ -202,8 +201,9 @@ internal sealed class ModuleCheckers : IAsyncDisposable
         {
             return await _probe.TestAsync(spec, cancel).ConfigureAwait(false);
         }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException or Win32Exception or InvalidOperationException or PlatformNotSupportedException)
+        catch (Exception e) when (e is not OperationCanceledException)
         {
+            // Shown as a problem with its reason. A defect of a test is no reason to end the process that serves the VM's disks.
             HostLog.Warn("checkers", "a test could not be made", ("module", _module), ("checker", spec.Name), ("reason", e.ToString()));
             return CheckResult.Unable($"The test could not be made: {e.Message}");
         }
@@ -211,19 +211,23 @@ internal sealed class ModuleCheckers : IAsyncDisposable
 
     private void Take(Entry entry, CheckerCourse course, long round, CheckResult result)
     {
-        CheckerView before, after;
+        CheckerView view;
         RoleInput.Unwell? unwell;
+        bool isNews;
         lock (_gate)
         {
-            before = course.View;
             unwell = course.Take(_nowMs(), round, result);
-            after = course.View;
-            if (after.State is CheckerState.Well)
+            view = course.View;
+            // A single failure is none: a checker that comes and goes would fill the history.
+            isNews = (view.State is CheckerState.Well or CheckerState.Unwell or CheckerState.Unable) && view.State != entry.Noted;
+            if (isNews)
+                entry.Noted = view.State;
+            if (view.State == CheckerState.Well)
                 (entry.Next, entry.Said) = (null, null);
         }
 
-        if (after.State != before.State)
-            _note($"checker.{Word(after.State)}", after.Reason.Length > 0 ? $"{course.Spec.Name}: {after.Reason}" : course.Spec.Name);
+        if (isNews)
+            _note($"checker.{Word(view.State)}", view.Reason.Length > 0 ? $"{course.Spec.Name}: {view.Reason}" : course.Spec.Name);
         if (unwell is not null)
             _unwell(unwell);
     }
@@ -291,6 +295,9 @@ internal sealed class ModuleCheckers : IAsyncDisposable
         public SemaphoreSlim Wake { get; } = new(0, 1);
 
         public Task Task { get; set; } = Task.CompletedTask;
+
+        /// <summary>The state that the history was told last.</summary>
+        public CheckerState? Noted { get; set; }
 
         /// <summary>What the role machine made of the newest failure; null: nothing yet.</summary>
         public string? Next { get; set; }

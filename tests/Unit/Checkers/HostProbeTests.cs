@@ -13,6 +13,7 @@ public sealed class HostProbeTests : IDisposable
 {
     private const string NotConfigured = "argument unsupported: QEMU guest agent is not configured";
     private const string NotConnected = "Guest agent is not responding: QEMU guest agent is not connected";
+    private const string TimedOut = "guest agent command timed out: guest agent didn't respond to command within '3' seconds";
     private readonly string _directory = Directory.CreateTempSubdirectory("pollux-checkers-").FullName;
     private readonly FakeHypervisor _hypervisor = new();
 
@@ -34,6 +35,8 @@ public sealed class HostProbeTests : IDisposable
     {
         Assert.Equal(CheckResult.Well, await TestAsync(CheckerKind.Guest, ""));
         _hypervisor.Instead["ping-guest"] = new HypervisorAnswer(CallOutcome.Refused, NotConnected);
+        Assert.Equal(CheckOutcome.Failed, (await TestAsync(CheckerKind.Guest, "")).Outcome);
+        _hypervisor.Instead["ping-guest"] = new HypervisorAnswer(CallOutcome.Refused, TimedOut);
         Assert.Equal(CheckOutcome.Failed, (await TestAsync(CheckerKind.Guest, "")).Outcome);
         _hypervisor.Instead["ping-guest"] = new HypervisorAnswer(CallOutcome.Refused, NotConfigured);
         var unable = await TestAsync(CheckerKind.Guest, "");
